@@ -1,0 +1,136 @@
+"""The compiled module: exact functions over arrays, one per kernel.
+
+Arrays are float32 or float64 (all of one call the same); inputs may have any strides, outputs are
+written in place.  Every function checks dtypes, shapes and sizes before it writes anything and
+raises TypeError or ValueError naming both values.  Each releases the GIL while its kernel runs.
+"""
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+ActivationName: TypeAlias = Literal["relu", "leaky_relu", "sigmoid", "tanh", "gelu"]
+
+__version__: str
+
+# -- gemm ----------------------------------------------------------------------------------------
+
+def gemm(
+    a: Array,
+    b: Array,
+    c: Array | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    trans_a: bool = False,
+    trans_b: bool = False,
+    bias: Array | None = None,
+    activation: Literal["relu"] | None = None,
+) -> Array: ...
+def column_sums(x: Array, out: Array | None = None) -> Array: ...
+
+# -- batchnorm -----------------------------------------------------------------------------------
+
+class BatchNormCache:
+    """What `batch_norm_backward` needs of a forward pass: references to `x` and `gamma`, not copies."""
+
+    @property
+    def x(self) -> Array: ...
+    @property
+    def mean(self) -> Array: ...
+    @property
+    def invstd(self) -> Array: ...
+    @property
+    def training(self) -> bool: ...
+
+def batch_norm(
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    *,
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    axis: int = 1,
+    unbiased: bool = True,
+    activation: Literal["relu"] | None = None,
+    out: Array | None = None,
+) -> tuple[Array, BatchNormCache]: ...
+def batch_norm_backward(
+    dy: Array,
+    cache: BatchNormCache,
+    *,
+    out: Array | None = None,
+    dgamma: Array | None = None,
+    dbeta: Array | None = None,
+) -> tuple[Array, Array, Array]: ...
+
+# -- nn ------------------------------------------------------------------------------------------
+
+def activation_forward(
+    name: ActivationName, x: Array, out: Array | None = None, slope: float = 0.01
+) -> Array:
+    """`out = f(x)`, elementwise, any shape; `out` may be `x`.  `slope` is leaky_relu's alone."""
+
+def activation_backward(
+    name: ActivationName, dy: Array, saved: Array, out: Array | None = None, slope: float = 0.01
+) -> Array:
+    """`dx = dy * f'(x)`; `saved` is y for sigmoid and tanh, x for gelu, either for the relus."""
+
+def softmax(x: Array, out: Array | None = None) -> Array:
+    """Over the last axis."""
+
+def softmax_backward(dy: Array, y: Array, out: Array | None = None) -> Array: ...
+
+class CrossEntropyCache:
+    """What `cross_entropy_backward` needs: references to the logits and labels, and each row's log-sum-exp."""
+
+def cross_entropy(
+    logits: Array, labels: NDArray[np.integer[Any]], *, label_smoothing: float = 0.0
+) -> tuple[float, CrossEntropyCache]:
+    """Mean over the rows of (N, classes) logits; labels (N,) of any integer dtype, 0 <= label < classes."""
+
+def cross_entropy_backward(cache: CrossEntropyCache, out: Array | None = None) -> Array: ...
+def sgd_update(
+    param: Array,
+    grad: Array,
+    velocity: Array | None,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> None:
+    """1-D contiguous arrays, torch's convention: v = momentum*v + g; p -= lr*v (nesterov: g + momentum*v)."""
+
+def adam_update(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    *,
+    step: int,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> None:
+    """One step of Adam (L2 in the gradient) or, if `decoupled`, AdamW; `step` counts from 1."""
+
+# -- runtime -------------------------------------------------------------------------------------
+
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+def available_targets() -> list[str]:
+    """The targets that this build holds and this CPU can run, best first; always ends in "scalar"."""
+
+def get_target() -> str: ...
+def set_target(name: str) -> None: ...
+def build_info() -> dict[str, Any]:
+    """Keys: compiler, openmp (bool), targets (built), cpu_features, cache_sizes (bytes by level)."""
