@@ -1,0 +1,243 @@
+#include "bindings/array_view.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+namespace fastbn::bindings {
+namespace {
+
+constexpr int kNumpyFloat32 = 11, kNumpyFloat64 = 12;  // NPY_FLOAT, NPY_DOUBLE: part of NumPy's ABI
+
+bool is_native(const py::dtype& dtype) {
+  const char order = dtype.byteorder();
+  return order == '=' || order == '|';
+}
+
+bool has_whole_strides(const py::array& a) {
+  for (py::ssize_t i = 0; i < a.ndim(); ++i) {
+    if (a.strides(i) % a.itemsize() != 0) return false;
+  }
+  return true;
+}
+
+bool is_plain(const py::array& a) {
+  return (a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0 && has_whole_strides(a);
+}
+
+py::array copied(const py::array& a) {
+  constexpr int kCOrder = 0;
+  PyObject* copy = py::detail::npy_api::get().PyArray_NewCopy_(a.ptr(), kCOrder);
+  if (!copy) throw py::error_already_set();
+  return py::reinterpret_steal<py::array>(copy);
+}
+
+std::string type_name(const py::handle& object) {
+  return py::str(py::type::handle_of(object).attr("__name__"));
+}
+
+bool is_masked(const py::handle& object) {
+  return py::hasattr(object, "mask") && py::hasattr(object, "filled");
+}
+
+py::handle ndarray_type() {
+  return reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_);
+}
+
+// The object as an ndarray, without a copy where it offers its memory.
+py::array as_array(const py::handle& object, const char* name) {
+  if (py::isinstance<py::array>(object)) {
+    const bool subclass = !py::type::handle_of(object).is(ndarray_type());
+    if (subclass && is_masked(object)) {
+      throw py::type_error(std::string(name) + " is a masked array; fill or compress it first");
+    }
+    return py::reinterpret_borrow<py::array>(object);
+  }
+  if (object.is_none()) throw py::type_error(std::string(name) + " must be an array, got None");
+  py::array a = py::array::ensure(object);
+  if (!a) throw py::type_error(std::string(name) + " must be an array, got " + type_name(object));
+  return a;
+}
+
+// Lowest and one past the highest byte.
+std::pair<std::uintptr_t, std::uintptr_t> bounds(const py::array& a) {
+  auto low = reinterpret_cast<std::uintptr_t>(a.data());
+  auto high = low;
+  for (py::ssize_t i = 0; i < a.ndim(); ++i) {
+    if (a.shape(i) == 0) return {low, low};
+    const py::ssize_t span = a.strides(i) * (a.shape(i) - 1);
+    (span < 0 ? low : high) += static_cast<std::uintptr_t>(span);
+  }
+  return {low, high + static_cast<std::uintptr_t>(a.itemsize())};
+}
+
+// Whether two elements may share memory: sorted by size, each stride must step over all that the
+// smaller ones span.
+bool overlaps_itself(const py::array& a) {
+  std::vector<std::pair<py::ssize_t, py::ssize_t>> steps;  // stride, count
+  for (py::ssize_t i = 0; i < a.ndim(); ++i) {
+    if (a.shape(i) == 0) return false;
+    if (a.shape(i) > 1) steps.emplace_back(std::abs(a.strides(i)), a.shape(i));
+  }
+  std::sort(steps.begin(), steps.end());
+  py::ssize_t span = a.itemsize();
+  for (const auto& [stride, count] : steps) {
+    if (stride < span) return true;
+    span += stride * (count - 1);
+  }
+  return false;
+}
+
+bool is_contiguous(const py::array& a) { return (a.flags() & py::array::c_style) != 0; }
+
+}  // namespace
+
+py::array input(const py::handle& object, const char* name) {
+  py::array a = as_array(object, name);
+  const int num = a.dtype().num();
+  if ((num != kNumpyFloat32 && num != kNumpyFloat64) || !is_native(a.dtype())) {
+    throw py::type_error(std::string(name) + " must be float32 or float64, got " + dtype_name(a));
+  }
+  return is_plain(a) ? a : copied(a);
+}
+
+py::array contiguous(const py::array& array) {
+  return is_contiguous(array) ? array : copied(array);
+}
+
+py::array contiguous_input(const py::handle& object, const char* name) {
+  return contiguous(input(object, name));
+}
+
+py::array_t<index_t> index_input(const py::handle& object, const char* name) {
+  const py::array a = as_array(object, name);
+  const char kind = a.dtype().kind();
+  if (kind != 'i' && kind != 'u') {
+    throw py::type_error(std::string(name) + " must be of an integer dtype, got " + dtype_name(a));
+  }
+  return py::array_t<index_t, py::array::c_style | py::array::forcecast>::ensure(a);
+}
+
+Shape shape_of(const py::array& array) {
+  return Shape(array.shape(), array.shape() + array.ndim());
+}
+
+std::string to_string(const Shape& shape) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    text += (i ? ", " : "") + std::to_string(shape[i]);
+  }
+  return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+std::string dtype_name(const py::array& array) { return py::str(array.dtype()); }
+
+bool is_float32(const py::array& array) { return array.dtype().num() == kNumpyFloat32; }
+
+void require_same_dtype(const py::array& a, const char* a_name, const py::array& b,
+                        const char* b_name) {
+  if (a.dtype().num() == b.dtype().num()) return;
+  throw py::type_error(std::string(a_name) + " is " + dtype_name(a) + " but " + b_name + " is " +
+                       dtype_name(b) + "; all arrays of a call must have one dtype");
+}
+
+void require_ndim(const py::array& array, const char* name, int ndim) {
+  if (array.ndim() == ndim) return;
+  throw py::value_error(std::string(name) + " must have " + std::to_string(ndim) +
+                        " dimensions, got " + std::to_string(array.ndim()) + " in shape " +
+                        to_string(shape_of(array)));
+}
+
+void require_shape(const py::array& array, const char* name, const Shape& shape,
+                   const std::string& why) {
+  const auto ndim = static_cast<std::size_t>(array.ndim());
+  if (ndim == shape.size() && std::equal(shape.begin(), shape.end(), array.shape())) return;
+  throw py::value_error(std::string(name) + " has shape " + to_string(shape_of(array)) +
+                        ", expected " + to_string(shape) + (why.empty() ? "" : ": " + why));
+}
+
+py::array new_array(bool float32, const Shape& shape) {
+  if (float32) return py::array_t<float>(shape);
+  return py::array_t<double>(shape);
+}
+
+bool may_overlap(const py::array& a, const py::array& b) {
+  const auto [a_low, a_high] = bounds(a);
+  const auto [b_low, b_high] = bounds(b);
+  return a_low < b_high && b_low < a_high;
+}
+
+bool same_memory(const py::array& a, const py::array& b) {
+  if (a.data() != b.data() || a.ndim() != b.ndim() || !a.dtype().is(b.dtype())) return false;
+  return std::equal(a.shape(), a.shape() + a.ndim(), b.shape()) &&
+         std::equal(a.strides(), a.strides() + a.ndim(), b.strides());
+}
+
+void separate(py::array& input, const py::array& output) {
+  if (may_overlap(input, output)) input = copied(input);
+}
+
+namespace {
+
+py::array checked_out(const py::handle& out, const char* name, bool float32, const Shape& shape) {
+  if (!py::isinstance<py::array>(out)) {
+    throw py::type_error(std::string(name) + " must be a numpy.ndarray to be written in place, got " +
+                         type_name(out));
+  }
+  py::array a = as_array(out, name);
+  if (a.dtype().num() != (float32 ? kNumpyFloat32 : kNumpyFloat64) || !is_native(a.dtype())) {
+    throw py::type_error(std::string(name) + " is " + dtype_name(a) + " but the inputs are " +
+                         (float32 ? "float32" : "float64"));
+  }
+  require_shape(a, name, shape, "the shape of the result");
+  if (!a.writeable()) throw py::value_error(std::string(name) + " is read-only");
+  if (overlaps_itself(a)) {
+    throw py::value_error(std::string(name) + " has elements that share memory");
+  }
+  return a;
+}
+
+}  // namespace
+
+Output::Output(const py::handle& out, const char* name, bool float32, const Shape& shape)
+    : array_(out.is_none() ? new_array(float32, shape) : checked_out(out, name, float32, shape)) {}
+
+const py::array& Output::strided(bool load) {
+  return is_plain(array_) ? array_ : temporary(load);
+}
+
+const py::array& Output::contiguous(bool load) {
+  return is_contiguous(array_) && is_plain(array_) ? array_ : temporary(load);
+}
+
+const py::array& Output::temporary(bool load) {
+  temporary_ = load ? copied(array_) : new_array(is_float32(array_), shape_of(array_));
+  return *temporary_;
+}
+
+py::array Output::take() {
+  if (temporary_) array_.attr("__setitem__")(py::ellipsis(), *temporary_);
+  return array_;
+}
+
+int one_of(const char* name, const std::string& value,
+           std::initializer_list<const char*> accepted) {
+  int i = 0;
+  std::string all;
+  for (const char* word : accepted) {
+    if (value == word) return i;
+    all += (i++ ? ", '" : "'") + std::string(word) + "'";
+  }
+  throw py::value_error(std::string(name) + " must be one of " + all + ", got '" + value + "'");
+}
+
+bool wants_relu(const py::object& activation) {
+  if (activation.is_none()) return false;
+  if (!py::isinstance<py::str>(activation)) {
+    throw py::type_error("activation must be None or 'relu', got " + type_name(activation));
+  }
+  one_of("activation", activation.cast<std::string>(), {"relu"});
+  return true;
+}
+
+}  // namespace fastbn::bindings

@@ -1,0 +1,265 @@
+#include <cmath>
+#include <memory>
+
+#include "bindings/array_view.h"
+#include "fastbn/batchnorm.h"
+
+namespace fastbn::bindings {
+namespace {
+
+// What the backward pass needs: references to the arrays, and one small buffer of statistics.
+struct BatchNormCache {
+  py::array x;
+  py::array statistics;  // (6, channels): mean, mean_low, var, invstd, scale, shift
+  Shape shape;           // of y, as the caller sees it
+  int axis;              // the channel axis, not negative
+  bool training, relu;
+
+  template <class T>
+  BatchNormStatistics<T> view() const {
+    T* p = data<T>(statistics);
+    const index_t c = statistics.shape(1);
+    return {p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c};
+  }
+  py::array row(int i) const {
+    return py::reinterpret_borrow<py::array>(statistics[py::int_(i)]);
+  }
+};
+
+int channel_axis(const py::array& x, int axis) {
+  const int ndim = static_cast<int>(x.ndim());
+  if (ndim < 2) {
+    throw py::value_error("x must have at least 2 dimensions, got shape " + to_string(shape_of(x)));
+  }
+  const int positive = axis < 0 ? axis + ndim : axis;
+  if (positive < 0 || positive >= ndim) {
+    throw py::value_error("axis " + std::to_string(axis) + " is out of range for x of shape " +
+                          to_string(shape_of(x)));
+  }
+  return positive;
+}
+
+py::ssize_t product(const Shape& shape, int begin, int end) {
+  py::ssize_t n = 1;
+  for (int i = begin; i < end; ++i) n *= shape[static_cast<std::size_t>(i)];
+  return n;
+}
+
+// Whether axes [begin, end) step through memory like one axis; its stride in elements.
+bool merges(const py::array& a, int begin, int end, py::ssize_t* stride) {
+  *stride = 0;
+  bool first = true;
+  py::ssize_t expected = 0;
+  for (int i = end - 1; i >= begin; --i) {
+    if (a.shape(i) == 1) continue;
+    if (first) {
+      *stride = a.strides(i) / a.itemsize();
+      first = false;
+    } else if (a.strides(i) / a.itemsize() != expected) {
+      return false;
+    }
+    expected = a.strides(i) / a.itemsize() * a.shape(i);
+  }
+  return true;
+}
+
+// The layout that the kernels take, if the array has it.
+template <class T>
+bool channel_view(const py::array& a, int axis, ChannelView<T>* view) {
+  const Shape shape = shape_of(a);
+  const int ndim = static_cast<int>(a.ndim());
+  view->data = data<std::remove_const_t<T>>(a);
+  view->outer = product(shape, 0, axis);
+  view->channels = shape[static_cast<std::size_t>(axis)];
+  view->inner = product(shape, axis + 1, ndim);
+  view->channel_stride = a.strides(axis) / a.itemsize();
+  py::ssize_t inner_stride;
+  if (!merges(a, 0, axis, &view->outer_stride) || !merges(a, axis + 1, ndim, &inner_stride)) {
+    return false;
+  }
+  if (view->inner == 1) {
+    if (view->channels == 1) view->channel_stride = 1;
+    return view->channel_stride == 1;
+  }
+  return inner_stride == 1;
+}
+
+bool fits_kernels(const py::array& a, int axis) {
+  ChannelView<float> unused;  // strides count elements: the type does not matter
+  return channel_view(a, axis, &unused);
+}
+
+py::array fitting(const py::array& a, int axis) { return fits_kernels(a, axis) ? a : contiguous(a); }
+
+template <class T>
+ChannelView<T> view_of(const py::array& a, int axis) {
+  ChannelView<T> view;
+  channel_view(a, axis, &view);
+  return view;
+}
+
+// The array that a kernel writes to: `out`'s own where its layout fits.
+const py::array& destination(Output& out, int axis) {
+  return fits_kernels(out.array(), axis) ? out.strided() : out.contiguous();
+}
+
+// A checked per-channel argument.
+std::optional<py::array> channel_vector(const py::object& object, const char* name, const py::array& x,
+                         py::ssize_t channels) {
+  if (object.is_none()) return std::nullopt;
+  py::array v = contiguous_input(object, name);
+  require_same_dtype(v, name, x, "x");
+  require_shape(v, name, {channels},
+                "one value for each of the " + std::to_string(channels) + " channels of x");
+  return v;
+}
+
+void require_statistics(const py::object& mean, const py::object& var, bool training) {
+  if (mean.is_none() != var.is_none()) {
+    throw py::value_error("running_mean and running_var must be given together; " +
+                          std::string(mean.is_none() ? "running_mean" : "running_var") +
+                          " is None");
+  }
+  if (!training && mean.is_none()) {
+    throw py::value_error(
+        "training is False but running_mean and running_var are None: there are no statistics to "
+        "normalize with");
+  }
+}
+
+void require_number(const char* name, double value, double low, double high) {
+  if (value >= low && value <= high) return;
+  throw py::value_error(std::string(name) + " must be from " + py::str(py::float_(low)).cast<std::string>() +
+                        " to " + py::str(py::float_(high)).cast<std::string>() + ", got " +
+                        py::str(py::float_(value)).cast<std::string>());
+}
+
+void require_enough_values(const py::array& x, int axis) {
+  const Shape shape = shape_of(x);
+  const py::ssize_t channels = shape[static_cast<std::size_t>(axis)];
+  const py::ssize_t n =
+      product(shape, 0, axis) * product(shape, axis + 1, static_cast<int>(shape.size()));
+  if (n != 1 || channels == 0) return;
+  throw py::value_error(
+      "batch statistics need more than 1 value per channel when training, got 1 in x of shape " +
+      to_string(shape));
+}
+
+py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma_object,
+                             const py::object& beta_object, const py::object& mean_object,
+                             const py::object& var_object, bool training, double momentum,
+                             double eps, int axis, bool unbiased, const py::object& activation,
+                             const py::object& out_object) {
+  py::array x = input(x_object, "x");
+  axis = channel_axis(x, axis);
+  const Shape shape = shape_of(x);
+  const py::ssize_t channels = shape[static_cast<std::size_t>(axis)];
+  const auto gamma = channel_vector(gamma_object, "gamma", x, channels);
+  const auto beta = channel_vector(beta_object, "beta", x, channels);
+  require_statistics(mean_object, var_object, training);
+  const auto mean = channel_vector(mean_object, "running_mean", x, channels);
+  const auto var = channel_vector(var_object, "running_var", x, channels);
+  const bool tracks = training && !mean_object.is_none();
+  require_number("momentum", momentum, 0, 1);
+  require_number("eps", eps, 0, HUGE_VAL);
+  if (training) require_enough_values(x, axis);
+  const bool relu = wants_relu(activation);
+  Output out(out_object, "out", is_float32(x), shape);
+  // Running statistics are the caller's own arrays, updated in place.
+  Output new_mean(tracks ? mean_object : py::none(), "running_mean", is_float32(x), {channels});
+  Output new_var(tracks ? var_object : py::none(), "running_var", is_float32(x), {channels});
+  if (!out_object.is_none() && may_overlap(x, out.array())) {
+    if (training) {
+      throw py::value_error(
+          "out overlaps x, which the backward pass needs; give another array, or training=False");
+    }
+    if (!same_memory(x, out.array())) separate(x, out.array());
+  }
+  x = fitting(x, axis);
+
+  auto cache = std::make_unique<BatchNormCache>(
+      BatchNormCache{x, new_array(is_float32(x), {6, channels}), shape, axis, training, relu});
+  const py::array y = destination(out, axis);
+  with_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const auto xv = view_of<const T>(x, axis);
+    const auto yv = view_of<T>(y, axis);
+    const auto statistics = cache->template view<T>();
+    const BatchNormParameters<T> parameters{data<T>(gamma), data<T>(beta), eps, relu};
+    const index_t n = xv.outer * xv.inner;
+    if (n == 0 || channels == 0) return;
+    T* const running_mean = tracks ? data<T>(new_mean.contiguous(true)) : nullptr;
+    T* const running_var = tracks ? data<T>(new_var.contiguous(true)) : nullptr;
+    const T* const given_mean = training ? nullptr : data<T>(mean);
+    const T* const given_var = training ? nullptr : data<T>(var);
+    py::gil_scoped_release release;
+    if (training) {
+      batch_norm_training(xv, parameters, yv, statistics);
+      if (tracks) {
+        update_running(channels, n, momentum, unbiased, statistics, running_mean, running_var);
+      }
+    } else {
+      batch_norm_inference(xv, parameters, given_mean, given_var, yv, statistics);
+    }
+  });
+  if (tracks) new_mean.take(), new_var.take();
+  return py::make_tuple(out.take(), std::move(cache));
+}
+
+py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNormCache& cache,
+                                      const py::object& out_object,
+                                      const py::object& dgamma_object,
+                                      const py::object& dbeta_object) {
+  py::array dy = input(dy_object, "dy");
+  require_same_dtype(dy, "dy", cache.x, "x");
+  require_shape(dy, "dy", cache.shape, "the shape of x in the forward pass");
+  const bool float32 = is_float32(cache.x);
+  const py::ssize_t channels = cache.statistics.shape(1);
+  Output out(out_object, "out", float32, cache.shape);
+  Output dgamma(dgamma_object, "dgamma", float32, {channels});
+  Output dbeta(dbeta_object, "dbeta", float32, {channels});
+  if (!out_object.is_none()) {
+    if (may_overlap(cache.x, out.array())) {
+      throw py::value_error("out overlaps the x of the forward pass");
+    }
+    if (!same_memory(dy, out.array())) separate(dy, out.array());
+  }
+  dy = fitting(dy, cache.axis);
+  const py::array dx = destination(out, cache.axis);
+  const py::array gamma_to = dgamma.contiguous(), beta_to = dbeta.contiguous();
+  with_dtype(dy, [&](auto zero) {
+    using T = decltype(zero);
+    const auto dyv = view_of<const T>(dy, cache.axis), xv = view_of<const T>(cache.x, cache.axis);
+    const auto dxv = view_of<T>(dx, cache.axis);
+    const auto statistics = cache.view<T>();
+    T *const g = data<T>(gamma_to), *const b = data<T>(beta_to);
+    if (xv.outer * xv.inner == 0) {
+      for (index_t c = 0; c < channels; ++c) g[c] = b[c] = T(0);
+      return;
+    }
+    py::gil_scoped_release release;
+    batch_norm_backward(dyv, xv, statistics, cache.training, cache.relu, dxv, g, b);
+  });
+  return py::make_tuple(out.take(), dgamma.take(), dbeta.take());
+}
+
+}  // namespace
+
+void register_batchnorm(py::module_& m) {
+  using py::arg;
+  py::class_<BatchNormCache>(m, "BatchNormCache")
+      .def_readonly("x", &BatchNormCache::x)
+      .def_readonly("training", &BatchNormCache::training)
+      .def_property_readonly("mean", [](const BatchNormCache& c) { return c.row(0); })
+      .def_property_readonly("var", [](const BatchNormCache& c) { return c.row(2); })
+      .def_property_readonly("invstd", [](const BatchNormCache& c) { return c.row(3); });
+  m.def("batch_norm", &batch_norm_binding, arg("x"), arg("gamma"), arg("beta"),
+        arg("running_mean") = py::none(), arg("running_var") = py::none(), py::kw_only(),
+        arg("training"), arg("momentum") = 0.1, arg("eps") = 1e-5, arg("axis") = 1,
+        arg("unbiased") = true, arg("activation") = py::none(), arg("out") = py::none());
+  m.def("batch_norm_backward", &batch_norm_backward_binding, arg("dy"), arg("cache"),
+        py::kw_only(), arg("out") = py::none(), arg("dgamma") = py::none(),
+        arg("dbeta") = py::none());
+}
+
+}  // namespace fastbn::bindings

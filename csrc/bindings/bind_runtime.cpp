@@ -1,0 +1,37 @@
+#include <pybind11/stl.h>
+
+#include "bindings/array_view.h"
+#include "fastbn/runtime.h"
+
+namespace fastbn::bindings {
+namespace {
+
+py::dict build_info() {
+  const CacheSizes caches = cache_sizes();
+  py::list sizes;
+  for (const long bytes : caches.bytes) {
+    if (bytes > 0) sizes.append(bytes);
+  }
+  py::dict info;
+  info["compiler"] = FASTBN_COMPILER;
+  info["openmp"] = has_openmp();
+  info["targets"] = py::cast(built_targets());
+  info["cpu_features"] = py::cast(cpu_features());
+  info["cache_sizes"] = sizes;
+  return info;
+}
+
+}  // namespace
+
+void register_runtime(py::module_& m) {
+  using py::arg;
+  m.def("set_num_threads", &set_num_threads, arg("n"));
+  m.def("get_num_threads", &num_threads);
+  m.def("available_targets", &available_targets);
+  m.def("get_target", &target);
+  m.def("set_target", &set_target, arg("name"));
+  m.def("build_info", &build_info);
+  target();  // a wrong FASTBN_TARGET fails the import, not the first product
+}
+
+}  // namespace fastbn::bindings

@@ -1,0 +1,61 @@
+// What the driver tells the matrix-product kernels.
+#pragma once
+
+#include <cstddef>
+
+namespace fastbn {
+
+using index_t = std::ptrdiff_t;
+
+// One block C[m x n] = op(A[m x k] B[k x n]) with n at most one panel wide (GemmKernels::nr):
+//
+//            B, one panel: k rows of n <= nr elements, unit stride along n
+//            +-------+
+//            |       | b_k from one row to the next
+//            +-------+
+//   A        C
+//  +------+  +-------+
+//  |tile 0|  |       |   a tile: mr rows; element (i, p) of tile t is a[t * a_tile + i * a_row + p * a_k]
+//  |tile 1|  |       |   unpacked: a_tile = mr * a_row;  packed: a_row = 1, a_k = mr, a_tile = mr * k
+//  | ...  |  |       |
+//  +------+  +-------+
+//
+// Every element is one chain of fused multiply-adds over k in ascending order that starts at zero,
+// whatever the tile, the edge and the packing: that is what makes results independent of threads,
+// of layout and of neighbouring rows.  A k too long for the cache is cut into blocks: `resume`
+// takes the chain up from `partial` and `suspend` leaves it there, which rounds nothing, since a
+// register and memory hold the same bits.  The last block finishes with
+//   c = activation(alpha * chain + beta * c + bias),  c read only if beta != 0.
+template <class T>
+struct GemmBlock {
+  index_t m, n, k;
+  const T* a;
+  index_t a_row, a_k, a_tile;
+  const T* b;
+  index_t b_k;
+  T* c;
+  index_t c_row;
+  T* partial;
+  index_t partial_row;
+  bool resume, suspend;
+  T alpha, beta;
+  const T* bias;  // n elements, unit stride, or null
+  bool relu;
+};
+
+template <class T>
+struct GemmKernels {
+  // The register tile, and the blocks that the driver keeps in L1 (kc) and L2 (mc).
+  int mr, nr, kc, mc, nc;
+  void (*block)(const GemmBlock<T>& block);
+  // k rows of one panel, from any strides, to rows of `width` elements (n rounded up to a register;
+  // what lies beyond n is zero).
+  void (*pack_b)(index_t k, index_t n, const T* b, index_t k_stride, index_t n_stride, T* packed,
+                 index_t width);
+  // m rows of A as tiles of mr rows, k-major within a tile.
+  void (*pack_a)(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stride, T* packed);
+  // sums[j] = sum over the rows of x, in double, for n consecutive columns
+  void (*column_sums)(index_t rows, index_t cols, const T* x, index_t row_stride, T* sums);
+};
+
+}  // namespace fastbn

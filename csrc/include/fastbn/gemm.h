@@ -1,0 +1,27 @@
+// Matrix products: the public C++ operations.  Instantiated for float and double.
+#pragma once
+
+#include "fastbn/views.h"
+
+namespace fastbn {
+
+template <class T>
+struct GemmOptions {
+  T alpha = T(1);
+  T beta = T(0);
+  const T* bias = nullptr;  // one value a column of C, unit stride
+  bool relu = false;
+};
+
+// C = activation(alpha * A B + beta * C + bias).  A is (m, k), B (k, n), C (m, n), any strides; a
+// transposed operand is a view with its strides exchanged.  C must overlap neither A, B nor bias.
+// beta == 0 does not read C; alpha == 0 does not read A and B.  Throws std::bad_alloc, with C
+// untouched, if scratch memory cannot be had.
+template <class T>
+void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T>& options);
+
+// sums[j] = sum over i of x(i, j); x has unit column stride.
+template <class T>
+void column_sums(Matrix<const T> x, T* sums);
+
+}  // namespace fastbn

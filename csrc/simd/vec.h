@@ -1,0 +1,75 @@
+// The contract of a SIMD header, and the few helpers that follow from it.
+//
+// kernels.cpp includes exactly one of scalar.h, avx2.h, avx512.h, neon.h.  Each defines, in an
+// anonymous namespace, `Vec<float>` and `Vec<double>` with the operations below and nothing else:
+// no algorithm lives there, and no intrinsic lives anywhere else.
+//
+//   Vec<T>::kWidth, Vec<T>::Mask          lanes of a register; the result of a comparison
+//   kVectorRegisters                      architectural registers, from which tile sizes follow
+//   zero() broadcast(s)
+//   load(p) load_first(p, n)              unaligned; the second touches p[0..n) alone, other lanes 0
+//   store(p, v) store_first(p, v, n)      unaligned; the second touches p[0..n) alone
+//   keep_first(v, n)                      lanes >= n become +0
+//   + - * /   fma(a, b, c) = a * b + c    one rounding where the target has FMA
+//   sqrt abs  copy_sign(magnitude, sign)
+//   max(a, b)                             a NaN in either operand may be lost: callers select()
+//   less(a, b) less_equal(a, b)           false where either is NaN
+//   is_nan(v)   select(mask, a, b)        mask ? a : b, lane by lane
+//   round(v)                              to nearest, ties to even
+//   pow2(n)                               2^n for integral n within the exponents of normal numbers
+//   exponent(v)                           floor(log2(v)) of a positive normal number, its inverse
+//   sum(v) max_lane(v)                    one fixed tree each, so that equal lanes give equal bits
+//
+// load_first and store_first take 0 <= n <= kWidth.
+#pragma once
+
+#include <cstddef>
+
+#define FASTBN_INLINE inline __attribute__((always_inline))
+// For lambdas, whose attribute stands between the parameter list and the body.
+#define FASTBN_INLINE_LAMBDA __attribute__((always_inline))
+
+namespace fastbn {
+
+using index_t = std::ptrdiff_t;
+
+namespace {
+
+template <class T>
+struct Vec;
+
+// A full register, or the first n lanes of one: the same body serves both, so no tail is a copy.
+template <class T>
+struct AllLanes {
+  static constexpr bool kPartial = false;
+  FASTBN_INLINE Vec<T> load(const T* p) const { return Vec<T>::load(p); }
+  FASTBN_INLINE void store(T* p, Vec<T> v) const { Vec<T>::store(p, v); }
+  FASTBN_INLINE Vec<T> keep(Vec<T> v) const { return v; }
+};
+
+template <class T>
+struct FirstLanes {
+  static constexpr bool kPartial = true;
+  int n;
+  FASTBN_INLINE Vec<T> load(const T* p) const { return Vec<T>::load_first(p, n); }
+  FASTBN_INLINE void store(T* p, Vec<T> v) const { Vec<T>::store_first(p, v, n); }
+  FASTBN_INLINE Vec<T> keep(Vec<T> v) const { return Vec<T>::keep_first(v, n); }
+};
+
+// body(i, lanes) for every register of n consecutive elements; the last may be partial.
+template <class T, class Body>
+FASTBN_INLINE void for_each_vector(index_t n, Body body) {
+  constexpr index_t w = Vec<T>::kWidth;
+  index_t i = 0;
+  for (; i + w <= n; i += w) body(i, AllLanes<T>{});
+  if (i < n) body(i, FirstLanes<T>{static_cast<int>(n - i)});
+}
+
+// max(v, 0) that keeps NaN: v <= 0 is false for NaN, so NaN passes; -0 becomes +0.
+template <class T>
+FASTBN_INLINE Vec<T> relu(Vec<T> v) {
+  return select(less_equal(v, Vec<T>::zero()), Vec<T>::zero(), v);
+}
+
+}  // namespace
+}  // namespace fastbn
