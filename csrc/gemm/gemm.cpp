@@ -1,17 +1,18 @@
 // The matrix-product driver: threads share C out, each computes its part alone, without a barrier.
 //
-// A thread's part is cut in blocks of mc x nc; for each, k is walked in steps of kc:
+//   for each block of nc columns of C:
+//     for p in steps of kc over k:
+//       block of B, kc x nc: packed if that pays, stays in L2
+//       for i in steps of mc:
+//         block of A, mc x kc: packed if that pays, stays in L2
+//         for each panel of nr columns:              kc x nr of B, stays in L1
+//           kernel: row tiles of mr x nr             see gemm_args.h
 //
-//   for i in steps of mc, j in steps of nc:          block of C
-//     for p in steps of kc:                          block of A: packed if that pays, stays in L2
-//       for each panel of nr columns:                panel of B: packed if that pays, stays in L1
-//         kernel: row tiles of mr x nr               see gemm_args.h
-//
-// k is innermost of the three, unlike in the usual order, so that the unfinished sums of one block
-// of C stay in L2 between steps of p, and may live in scratch where C cannot hold them.
+// Between steps of p the unfinished sums lie in C itself, or in scratch where C cannot hold them.
 #include "fastbn/gemm.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "dispatch/dispatch.h"
 #include "runtime/threads.h"
@@ -34,44 +35,55 @@ index_t rounded_up(index_t n, index_t multiple) { return (n + multiple - 1) / mu
 
 // How a part of C is computed: what is packed, the sizes of blocks, and scratch in elements.
 struct Plan {
-  bool pack_a, pack_b;
+  enum class PackB {
+    never,    // one row tile: B streams through once
+    on_the_way,  // the first row tile leaves it packed
+    before    // its columns are not contiguous
+  };
+  PackB pack_b;
+  bool pack_a;
   bool copy_c;     // C's columns are not contiguous: blocks of it are computed in scratch
   bool partial_c;  // C cannot hold unfinished sums, since beta wants its old values at the end
-  index_t kc, mc, nc;
+  index_t kc, mc, nc, rows;
   index_t a_elements, b_elements, c_elements, partial_elements;
 
   template <class T>
   Plan(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
        const Matrix<T>& c, T beta) {
-    const index_t k = a.cols;
-    // An unpacked panel of B is read once per row tile with its own stride: packing costs one such
-    // pass, so it pays from the second tile on.  Columns that are not contiguous must be packed.
-    pack_b = b.col_stride != 1 || c.rows > kern.mr;
-    // Packed A costs one pass and serves every panel: it pays from a few panels on.  A whose
-    // elements of one k are contiguous is read that way already.
-    pack_a = a.row_stride != 1 && c.rows > kern.mr && c.cols > 3 * kern.nr;
+    const index_t k = a.cols, nr = kern.vectors * kern.width;
+    pack_b = b.col_stride != 1 ? PackB::before : c.rows > kern.mr ? PackB::on_the_way : PackB::never;
+    // Packed A costs one pass and serves every panel: it pays from a few panels on.
+    pack_a = c.rows > kern.mr && c.cols > 3 * nr;
     copy_c = c.col_stride != 1;
-    // Where nothing is packed B streams through once, and no part of it is worth keeping in L1.
-    kc = pack_b ? balanced_step(k, kern.kc) : k;
+    kc = pack_b == PackB::never ? k : balanced_step(k, kern.kc);
     partial_c = kc < k && beta != T(0);
-    mc = pack_a || copy_c || partial_c ? std::min<index_t>(c.rows, kern.mc) : c.rows;
+    mc = pack_a ? balanced_step(c.rows, kern.mc) : c.rows;
+    mc = rounded_up(mc, kern.mr);
     nc = std::min<index_t>(c.cols, kern.nc);
-    a_elements = pack_a ? rounded_up(mc, kern.mr) * kc : 0;
-    b_elements = pack_b ? kern.nr * kc : 0;
-    c_elements = copy_c ? mc * nc : 0;
-    partial_elements = partial_c ? mc * nc : 0;
+    // Rows per run: all, but where scratch for them grows with their number.
+    rows = copy_c || partial_c ? std::min<index_t>(c.rows, kern.mc) : c.rows;
+    a_elements = pack_a ? mc * kc : 0;
+    b_elements = pack_b == PackB::never ? 0 : rounded_up(nc, kern.width) * kc;
+    c_elements = copy_c ? rows * nc : 0;
+    partial_elements = partial_c ? rows * nc : 0;
   }
 
   template <class T>
   std::size_t bytes() const {  // each piece in cache lines of its own
-    return sizeof(T) * (line(a_elements) + line(b_elements) + line(c_elements) +
-                        line(partial_elements));
+    return sizeof(T) * static_cast<std::size_t>(line(a_elements) + line(b_elements) +
+                                                line(c_elements) + line(partial_elements));
   }
   static index_t line(index_t elements) { return rounded_up(elements, 64); }
 };
 
 template <class T>
-void copy(Matrix<const T> from, Matrix<T> to) {
+void copy(const GemmKernels<T>& kern, Matrix<const T> from, Matrix<T> to) {
+  if (from.row_stride == 1 && to.col_stride == 1) {
+    return kern.transpose(from.cols, from.rows, from.data, from.col_stride, to.data, to.row_stride);
+  }
+  if (from.col_stride == 1 && to.row_stride == 1) {
+    return kern.transpose(from.rows, from.cols, from.data, from.row_stride, to.data, to.col_stride);
+  }
   for (index_t i = 0; i < to.rows; ++i) {
     for (index_t j = 0; j < to.cols; ++j) {
       to.data[i * to.row_stride + j * to.col_stride] =
@@ -102,29 +114,29 @@ class Part {
   }
 
   void run(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c) {
-    for (index_t i = 0; i < c.rows; i += plan_.mc) {
-      const index_t m = std::min(plan_.mc, c.rows - i);
+    for (index_t i = 0; i < c.rows; i += plan_.rows) {
+      const index_t m = std::min(plan_.rows, c.rows - i);
       for (index_t j = 0; j < c.cols; j += plan_.nc) {
         const index_t n = std::min(plan_.nc, c.cols - j);
         const T* bias = options_.bias ? options_.bias + j : nullptr;
-        block_by_way_of_scratch(sub(a, i, m, 0, a.cols), sub(b, 0, b.rows, j, n),
-                                sub(c, i, m, j, n), bias);
+        columns(sub(a, i, m, 0, a.cols), sub(b, 0, b.rows, j, n), sub(c, i, m, j, n), bias);
       }
     }
   }
 
  private:
-  void block_by_way_of_scratch(const Matrix<const T>& a, const Matrix<const T>& b,
-                               const Matrix<T>& c, const T* bias) {
-    if (!plan_.copy_c) return block(a, b, c, bias);
+  // One block of nc columns, by way of scratch if C's columns are not contiguous.
+  void columns(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
+               const T* bias) {
+    if (!plan_.copy_c) return all_steps(a, b, c, bias);
     const Matrix<T> scratch{c_, c.rows, c.cols, c.cols, 1};
-    if (options_.beta != T(0)) copy(read_only(c), scratch);
-    block(a, b, scratch, bias);
-    copy(read_only(scratch), c);
+    if (options_.beta != T(0)) copy(kern_, read_only(c), scratch);
+    all_steps(a, b, scratch, bias);
+    copy(kern_, read_only(scratch), c);
   }
 
-  void block(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
-             const T* bias) {
+  void all_steps(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
+                 const T* bias) {
     index_t p = 0;
     do {  // once even if k is 0: the epilogue is due
       const index_t k = std::min(plan_.kc, a.cols - p);
@@ -133,33 +145,56 @@ class Part {
     } while (p < a.cols);
   }
 
-  // One step of k over all panels of a block.
+  // One step of k over all rows and panels of a block of columns.
   void step(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c, const T* bias,
             bool resume, bool suspend) {
     GemmBlock<T> g{};
-    g.m = a.rows, g.k = a.cols;
-    g.a = a.data, g.a_row = a.row_stride, g.a_k = a.col_stride;
-    g.a_tile = kern_.mr * a.row_stride;
-    if (plan_.pack_a) {
-      kern_.pack_a(a.rows, a.cols, a.data, a.row_stride, a.col_stride, a_);
-      g.a = a_, g.a_row = 1, g.a_k = kern_.mr, g.a_tile = kern_.mr * a.cols;
-    }
+    g.k = a.cols;
     g.resume = resume, g.suspend = suspend;
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
     g.c_row = c.row_stride;
     g.partial_row = plan_.partial_c ? plan_.nc : c.row_stride;
-    for (index_t j = 0; j < c.cols; j += kern_.nr) {
-      g.n = std::min<index_t>(kern_.nr, c.cols - j);
-      g.b = b.data + j * b.col_stride, g.b_k = b.row_stride;
-      if (plan_.pack_b) {
-        kern_.pack_b(b.rows, g.n, g.b, b.row_stride, b.col_stride, b_, kern_.nr);
-        g.b = b_, g.b_k = kern_.nr;
+    for (index_t i = 0; i < c.rows; i += plan_.mc) {
+      g.m = std::min(plan_.mc, c.rows - i);
+      const T* a_block = a.data + i * a.row_stride;
+      g.a = a_block, g.a_row = a.row_stride, g.a_k = a.col_stride;
+      g.a_tile = kern_.mr * a.row_stride;
+      if (plan_.pack_a) {
+        kern_.pack_a(g.m, g.k, a_block, a.row_stride, a.col_stride, a_);
+        g.a = a_, g.a_row = 1, g.a_k = kern_.mr, g.a_tile = kern_.mr * g.k;
       }
-      g.c = c.data + j;
-      g.partial = plan_.partial_c ? partial_ + j : g.c;
-      g.bias = bias ? bias + j : nullptr;
+      panels(g, b, c, i, bias);
+    }
+  }
+
+  void panels(GemmBlock<T>& g, const Matrix<const T>& b, const Matrix<T>& c, index_t i,
+              const T* bias) {
+    const index_t w = kern_.width, registers = (c.cols + w - 1) / w;
+    const int count = static_cast<int>((registers + kern_.vectors - 1) / kern_.vectors);
+    for (int q = 0; q < count; ++q) {
+      const Range cols = share(c.cols, w, count, q);
+      g.n = cols.end - cols.begin;
+      set_b(g, b, cols.begin, i == 0);
+      g.c = c.data + i * c.row_stride + cols.begin;
+      g.partial = plan_.partial_c ? partial_ + i * plan_.nc + cols.begin : g.c;
+      g.bias = bias ? bias + cols.begin : nullptr;
       kern_.block(g);
     }
+  }
+
+  // Where a panel of B from column j on is read: in place, or packed by the first block of rows.
+  void set_b(GemmBlock<T>& g, const Matrix<const T>& b, index_t j, bool first) {
+    const T* from = b.data + j * b.col_stride;
+    g.b = from, g.b_k = b.row_stride, g.b_streams = true, g.pack_to = nullptr;
+    if (plan_.pack_b == Plan::PackB::never) return;
+    T* packed = b_ + j * b.rows;
+    g.pack_width = rounded_up(g.n, kern_.width);
+    if (first && plan_.pack_b == Plan::PackB::on_the_way) {
+      g.pack_to = packed;
+      return;
+    }
+    if (first) kern_.pack_b(b.rows, g.n, from, b.row_stride, b.col_stride, packed, g.pack_width);
+    g.b = packed, g.b_k = g.pack_width, g.b_streams = false;
   }
 
   const GemmKernels<T>& kern_;
@@ -168,22 +203,41 @@ class Part {
   T *a_, *b_, *c_, *partial_;
 };
 
+template <class M>
+M transposed(M m) {
+  return {m.data, m.cols, m.rows, m.col_stride, m.row_stride};
+}
+
+// B whose rows are not contiguous must be transposed to be packed.  With fewer rows than columns in
+// C it is less work to compute C.T, whose B is then the smaller A, and to transpose C on the way
+// out.  C whose rows are not contiguous gains the same.  An epilogue of one value a column would be
+// one a row then, which the kernels do not have.
+template <class T>
+bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c,
+                  const GemmOptions<T>& options) {
+  if (options.bias) return false;
+  if (c.col_stride != 1 && c.row_stride == 1) return true;
+  return b.col_stride != 1 && b.row_stride == 1 && c.rows < c.cols && c.rows >= kern.width / 2;
+}
+
 // Threads as a grid of row ranges by column ranges of C.
 struct Grid {
   int rows, cols;
 };
 
-// The grid whose largest part has the fewest register tiles; among equals the squarest part, which
-// reads the least of A and B.
+// The grid whose largest part has the least to do.  An element of B costs a thread about as much to
+// fetch and pack as eight multiply-adds of a whole register cost, one of A likewise: that term
+// prefers columns for a few rows, and squares for large products.
 template <class T>
 Grid choose_grid(const GemmKernels<T>& kern, index_t m, index_t n, int threads) {
+  constexpr double kFetch = 8;
   Grid best{1, 1};
   double best_cost = -1;
   for (int rows = 1; rows <= threads; ++rows) {
     const int cols = threads / rows;
-    const index_t part_m = rounded_up((m + rows - 1) / rows, kern.mr);
-    const index_t part_n = rounded_up((n + cols - 1) / cols, kern.nr);
-    const double cost = double(part_m) * double(part_n) + double(part_m + part_n);
+    const double part_m = double(rounded_up((m + rows - 1) / rows, kern.mr));
+    const double part_n = double(rounded_up((n + cols - 1) / cols, kern.width));
+    const double cost = part_m * part_n + kFetch * (part_m + part_n);
     if (best_cost < 0 || cost < best_cost) best = {rows, cols}, best_cost = cost;
   }
   return best;
@@ -196,16 +250,22 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   if (c.rows == 0 || c.cols == 0) return;
   if (options.alpha == T(0)) a.cols = b.rows = 0;
   const GemmKernels<T>& kern = kernels<T>().gemm;
+  if (pays_to_swap(kern, b, c, options)) {
+    // C.T = B.T A.T: each product commutes, each sum keeps its order, so the bits are the same.
+    std::swap(a, b);
+    a = transposed(a), b = transposed(b), c = transposed(c);
+  }
   const double flop = 2.0 * double(c.rows) * double(c.cols) * double(a.cols);
-  const index_t tiles = ((c.rows + kern.mr - 1) / kern.mr) * ((c.cols + kern.nr - 1) / kern.nr);
+  const index_t tiles =
+      ((c.rows + kern.mr - 1) / kern.mr) * ((c.cols + kern.width - 1) / kern.width);
   const Grid grid = choose_grid(kern, c.rows, c.cols, threads_for(tiles, flop, kFlopPerThread));
   const int parts = grid.rows * grid.cols;
 
-  // One plan for all parts, made for the largest: share() gives the last part the most tiles.
+  // One plan for all parts, made for the largest: share() gives the last part the most.
   const Range largest_m = share(c.rows, kern.mr, grid.rows, grid.rows - 1);
-  const Range largest_n = share(c.cols, kern.nr, grid.cols, grid.cols - 1);
+  const Range largest_n = share(c.cols, kern.width, grid.cols, grid.cols - 1);
   const index_t part_m = std::min(c.rows, rounded_up(largest_m.end - largest_m.begin, kern.mr));
-  const index_t part_n = std::min(c.cols, rounded_up(largest_n.end - largest_n.begin, kern.nr));
+  const index_t part_n = std::min(c.cols, rounded_up(largest_n.end - largest_n.begin, kern.width));
   const Plan plan(kern, sub(a, 0, part_m, 0, a.cols), sub(b, 0, b.rows, 0, part_n),
                   sub(c, 0, part_m, 0, part_n), options.beta);
   const std::size_t bytes = plan.bytes<T>();
@@ -213,7 +273,7 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
 
   parallel(parts, [&](int id) {
     const Range rows = share(c.rows, kern.mr, grid.rows, id / grid.cols);
-    const Range cols = share(c.cols, kern.nr, grid.cols, id % grid.cols);
+    const Range cols = share(c.cols, kern.width, grid.cols, id % grid.cols);
     const index_t m = rows.end - rows.begin, n = cols.end - cols.begin;
     if (m == 0 || n == 0) return;
     GemmOptions<T> part_options = options;

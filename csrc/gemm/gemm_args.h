@@ -33,6 +33,9 @@ struct GemmBlock {
   index_t a_row, a_k, a_tile;
   const T* b;
   index_t b_k;
+  bool b_streams;  // b lies in memory as the caller has it: the first tile prefetches it and, if
+  T* pack_to;      // pack_to is not null, leaves it there in rows of pack_width for the other tiles
+  index_t pack_width;
   T* c;
   index_t c_row;
   T* partial;
@@ -45,14 +48,18 @@ struct GemmBlock {
 
 template <class T>
 struct GemmKernels {
-  // The register tile, and the blocks that the driver keeps in L1 (kc) and L2 (mc).
-  int mr, nr, kc, mc, nc;
+  // The register tile (nr = vectors * width columns), and the blocks that the driver keeps in
+  // caches.
+  int mr, vectors, width;
+  int kc, mc, nc;
   void (*block)(const GemmBlock<T>& block);
-  // k rows of one panel, from any strides, to rows of `width` elements (n rounded up to a register;
-  // what lies beyond n is zero).
+  // to[j * to_row + i] = from[i * from_row + j] for rows x cols of `from`
+  void (*transpose)(index_t rows, index_t cols, const T* from, index_t from_row, T* to,
+                    index_t to_row);
+  // k rows of one panel of B, n columns from any strides, to rows of `width` elements.
   void (*pack_b)(index_t k, index_t n, const T* b, index_t k_stride, index_t n_stride, T* packed,
                  index_t width);
-  // m rows of A as tiles of mr rows, k-major within a tile.
+  // m rows of A, from any strides, as tiles of mr rows, k-major within a tile.
   void (*pack_a)(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stride, T* packed);
   // sums[j] = sum over the rows of x, in double, for n consecutive columns
   void (*column_sums)(index_t rows, index_t cols, const T* x, index_t row_stride, T* sums);

@@ -16,17 +16,16 @@ namespace {
 constexpr int kGemmVectors = 3;
 constexpr int kGemmRows = kVectorRegisters >= 32 ? 8 : 4;
 
-template <class T>
-constexpr int kGemmWidth = kGemmVectors * Vec<T>::kWidth;
-
 template <class T, int V, class Lanes>
 FASTBN_INLINE void load_row(const T* p, Lanes last, Vec<T> (&row)[V]) {
+  FASTBN_UNROLL
   for (int v = 0; v < V - 1; ++v) row[v] = Vec<T>::load(p + v * Vec<T>::kWidth);
   row[V - 1] = last.load(p + (V - 1) * Vec<T>::kWidth);
 }
 
 template <class T, int V, class Lanes>
 FASTBN_INLINE void store_row(T* p, Lanes last, const Vec<T> (&row)[V]) {
+  FASTBN_UNROLL
   for (int v = 0; v < V - 1; ++v) Vec<T>::store(p + v * Vec<T>::kWidth, row[v]);
   last.store(p + (V - 1) * Vec<T>::kWidth, row[V - 1]);
 }
@@ -34,43 +33,68 @@ FASTBN_INLINE void store_row(T* p, Lanes last, const Vec<T> (&row)[V]) {
 // c = activation(alpha * chain + beta * c + bias) for one row of a tile.
 template <class T, int V, class Lanes>
 FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&row)[V]) {
+  FASTBN_UNROLL
   for (int v = 0; v < V; ++v) row[v] = row[v] * Vec<T>::broadcast(g.alpha);
   if (g.beta != T(0)) {
     Vec<T> old[V];
     load_row<T, V>(c, last, old);
+    FASTBN_UNROLL
     for (int v = 0; v < V; ++v) row[v] = fma(Vec<T>::broadcast(g.beta), old[v], row[v]);
   }
   if (g.bias) {
     Vec<T> bias[V];
     load_row<T, V>(g.bias, last, bias);
+    FASTBN_UNROLL
     for (int v = 0; v < V; ++v) row[v] = row[v] + bias[v];
   }
   if (g.relu) {
+    FASTBN_UNROLL
     for (int v = 0; v < V; ++v) row[v] = relu(row[v]);
   }
   store_row<T, V>(c, last, row);
 }
 
-// R rows by V registers of C, the last register in whole or in part.
-template <class T, int R, int V, class Lanes>
-FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last) {
-  Vec<T> acc[R][V];
-  for (int i = 0; i < R; ++i) {
-    if (g.resume) {
-      load_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
-    } else {
-      for (int v = 0; v < V; ++v) acc[i][v] = Vec<T>::zero();
-    }
-  }
+// The chain of multiply-adds of a tile.  With kPack, B is read where it lies and left packed: its
+// stores hide behind the arithmetic of this tile, so that packing costs no pass of its own; and as
+// no hardware prefetcher follows rows that are a page or more apart, each is asked for 16 rows
+// ahead, some 200 cycles of arithmetic.
+template <class T, int R, int V, bool kPack, class Lanes>
+FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, Vec<T> (&acc)[R][V]) {
+  constexpr index_t kAhead = 16;
   const T* b = g.b;
+  T* packed = g.pack_to;
   for (index_t p = 0; p < g.k; ++p, a += g.a_k, b += g.b_k) {
-    Vec<T> bv[V];
-    load_row<T, V>(b, last, bv);
+    Vec<T> row[V];
+    load_row<T, V>(b, last, row);
+    if constexpr (kPack) {
+      FASTBN_UNROLL
+      for (int v = 0; v < V; ++v) {
+        __builtin_prefetch(b + kAhead * g.b_k + v * Vec<T>::kWidth);
+        if (packed) Vec<T>::store(packed + v * Vec<T>::kWidth, row[v]);
+      }
+      if (packed) packed += g.pack_width;
+    }
+    FASTBN_UNROLL
     for (int i = 0; i < R; ++i) {
       const Vec<T> av = Vec<T>::broadcast(a[i * g.a_row]);
-      for (int v = 0; v < V; ++v) acc[i][v] = fma(av, bv[v], acc[i][v]);
+      FASTBN_UNROLL
+      for (int v = 0; v < V; ++v) acc[i][v] = fma(av, row[v], acc[i][v]);
     }
   }
+}
+
+// R rows by V registers of C from `row` on, the last register in whole or in part.
+template <class T, int R, int V, bool kPack, class Lanes>
+FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last) {
+  Vec<T> acc[R][V];
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) {
+    FASTBN_UNROLL
+    for (int v = 0; v < V; ++v) acc[i][v] = Vec<T>::zero();
+    if (g.resume) load_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
+  }
+  multiply<T, R, V, kPack>(g, a, last, acc);
+  FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
     if (g.suspend) {
       store_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
@@ -80,22 +104,37 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
   }
 }
 
-// All full tiles of a block, then the rows that are left as one tile of their own height.
-template <class T, int V, class Lanes>
-void tiles(const GemmBlock<T>& g, Lanes last) {
-  index_t row = 0;
-  const T* a = g.a;
-  for (; row + kGemmRows <= g.m; row += kGemmRows, a += g.a_tile) {
-    tile<T, kGemmRows, V>(g, a, row, last);
+// `rows` <= kGemmRows rows as one tile of their own height.
+template <class T, int V, bool kPack, class Lanes>
+void tile_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row, Lanes last) {
+#define FASTBN_CASE(R) \
+  case R:              \
+    if constexpr (R <= kGemmRows) return tile<T, R, V, kPack>(g, a, row, last)
+  switch (rows) {
+    FASTBN_CASE(8);
+    FASTBN_CASE(7);
+    FASTBN_CASE(6);
+    FASTBN_CASE(5);
+    FASTBN_CASE(4);
+    FASTBN_CASE(3);
+    FASTBN_CASE(2);
+    FASTBN_CASE(1);
   }
-  switch (g.m - row) {
-    case 7: return tile<T, 7, V>(g, a, row, last);
-    case 6: return tile<T, 6, V>(g, a, row, last);
-    case 5: return tile<T, 5, V>(g, a, row, last);
-    case 4: return tile<T, 4, V>(g, a, row, last);
-    case 3: return tile<T, 3, V>(g, a, row, last);
-    case 2: return tile<T, 2, V>(g, a, row, last);
-    case 1: return tile<T, 1, V>(g, a, row, last);
+#undef FASTBN_CASE
+}
+
+template <class T, int V, class Lanes>
+void tiles(const GemmBlock<T>& block, Lanes last) {
+  GemmBlock<T> g = block;
+  for (index_t row = 0; row < g.m; row += kGemmRows) {
+    const index_t rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
+    const T* a = g.a + row / kGemmRows * g.a_tile;
+    if (row == 0 && g.b_streams) {
+      tile_of_height<T, V, true>(g, rows, a, row, last);
+      if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width;
+    } else {
+      tile_of_height<T, V, false>(g, rows, a, row, last);
+    }
   }
 }
 
@@ -112,9 +151,53 @@ FASTBN_INLINE void tiles_of_width(const GemmBlock<T>& g) {
 template <class T>
 void gemm_block(const GemmBlock<T>& g) {
   switch ((g.n + Vec<T>::kWidth - 1) / Vec<T>::kWidth) {
-    case 3: return tiles_of_width<T, 3>(g);
-    case 2: return tiles_of_width<T, 2>(g);
-    case 1: return tiles_of_width<T, 1>(g);
+    case 3:
+      return tiles_of_width<T, 3>(g);
+    case 2:
+      return tiles_of_width<T, 2>(g);
+    case 1:
+      return tiles_of_width<T, 1>(g);
+  }
+}
+
+// ---- packing ------------------------------------------------------------------------------------
+
+// One square of registers, or what is left of one at the right and lower edge.
+template <class T, class Columns>
+FASTBN_INLINE void transpose_square(int rows, Columns columns, int cols, const T* from,
+                                    index_t from_row, T* to, index_t to_row) {
+  constexpr int w = Vec<T>::kWidth;
+  Vec<T> r[w];
+  if (rows == w) {
+    FASTBN_UNROLL
+    for (int i = 0; i < w; ++i) r[i] = columns.load(from + i * from_row);
+    transpose(r);
+    FASTBN_UNROLL
+    for (int j = 0; j < w; ++j) {
+      if (j < cols) Vec<T>::store(to + j * to_row, r[j]);
+    }
+  } else {
+    FASTBN_UNROLL
+    for (int i = 0; i < w; ++i) r[i] = i < rows ? columns.load(from + i * from_row) : Vec<T>::zero();
+    transpose(r);
+    FASTBN_UNROLL
+    for (int j = 0; j < w; ++j) {
+      if (j < cols) Vec<T>::store_first(to + j * to_row, r[j], rows);
+    }
+  }
+}
+
+template <class T>
+void transpose_matrix(index_t rows, index_t cols, const T* from, index_t from_row, T* to,
+                      index_t to_row) {
+  constexpr index_t w = Vec<T>::kWidth;
+  for (index_t i = 0; i < rows; i += w) {
+    const int height = static_cast<int>(rows - i < w ? rows - i : w);
+    for_each_vector<T>(cols, [&](index_t j, auto lanes) {
+      const int width = static_cast<int>(cols - j < w ? cols - j : w);
+      transpose_square(height, lanes, width, from + i * from_row + j, from_row, to + j * to_row + i,
+                       to_row);
+    });
   }
 }
 
@@ -124,33 +207,24 @@ void pack_b(index_t k, index_t n, const T* b, index_t k_stride, index_t n_stride
   if (n_stride == 1) {
     for (index_t p = 0; p < k; ++p, b += k_stride, packed += width) {
       for_each_vector<T>(n, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
-        Vec<T>::store(packed + j, lanes.load(b + j));
+        lanes.store(packed + j, lanes.load(b + j));
       });
     }
-    return;
-  }
-  // A transposition: 16 rows of the result at a time, so that the columns read stay in L1.
-  constexpr index_t kRows = 16;
-  for (index_t p0 = 0; p0 < k; p0 += kRows) {
-    const index_t rows = k - p0 < kRows ? k - p0 : kRows;
-    for (index_t j = 0; j < n; ++j) {
-      const T* column = b + p0 * k_stride + j * n_stride;
-      for (index_t p = 0; p < rows; ++p) packed[(p0 + p) * width + j] = column[p * k_stride];
-    }
-    for (index_t p = 0; p < rows; ++p) {
-      for (index_t j = n; j < width; ++j) packed[(p0 + p) * width + j] = T(0);
+  } else if (k_stride == 1) {
+    transpose_matrix(n, k, b, n_stride, packed, width);
+  } else {
+    for (index_t p = 0; p < k; ++p) {
+      for (index_t j = 0; j < n; ++j) packed[p * width + j] = b[p * k_stride + j * n_stride];
     }
   }
 }
 
 template <class T>
 void pack_a(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stride, T* packed) {
-  for (index_t i0 = 0; i0 < m; i0 += kGemmRows, packed += kGemmRows * k) {
-    const index_t rows = m - i0 < kGemmRows ? m - i0 : kGemmRows;
-    for (index_t i = 0; i < rows; ++i) {
-      const T* row = a + (i0 + i) * row_stride;
-      for (index_t p = 0; p < k; ++p) packed[p * kGemmRows + i] = row[p * k_stride];
-    }
+  for (index_t i = 0; i < m; i += kGemmRows, packed += kGemmRows * k) {
+    // A tile is a panel of B's kind, mr wide.
+    const index_t rows = m - i < kGemmRows ? m - i : kGemmRows;
+    pack_b(k, rows, a + i * row_stride, k_stride, row_stride, packed, index_t{kGemmRows});
   }
 }
 
@@ -174,13 +248,23 @@ void column_sums(index_t rows, index_t cols, const T* x, index_t row_stride, T* 
   });
 }
 
-// kc: a panel of B is kc rows of three registers, 24 KiB with 64-byte registers: half of a 48 KiB
-// L1, the rest is for the tile's rows of A.  mc: a packed block of A is mc * kc elements, 192 KiB
-// in float, which leaves room in any L2 for the panels of B that pass by.  nc bounds the scratch.
+// kc: a panel of B is kc rows of three registers: with 64-byte registers 33 KiB, which leaves a third
+// of a 48 KiB L1 to the rows of A; 128 and 256 were slower by some 5 %.  mc: a packed block of A is
+// mc * kc elements, 132 KiB in float.  nc: a packed block of B is kc * nc, at most 360 KiB; both
+// stay in any L2 of half a megabyte.
 template <class T>
 constexpr GemmKernels<T> gemm_kernels() {
-  return {kGemmRows,      kGemmWidth<T>, /*kc=*/256, /*mc=*/192, /*nc=*/kGemmWidth<T> * 32,
-          &gemm_block<T>, &pack_b<T>,    &pack_a<T>, &column_sums<T>};
+  return {kGemmRows,
+          kGemmVectors,
+          Vec<T>::kWidth,
+          /*kc=*/176,
+          /*mc=*/192,
+          /*nc=*/static_cast<int>(2048 / sizeof(T)),
+          &gemm_block<T>,
+          &transpose_matrix<T>,
+          &pack_b<T>,
+          &pack_a<T>,
+          &column_sums<T>};
 }
 
 }  // namespace

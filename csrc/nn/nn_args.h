@@ -1,4 +1,5 @@
-// Kernels of elementwise activations, softmax cross-entropy and optimizers.
+// What the drivers tell the kernels of elementwise activations, softmax cross-entropy and
+// optimizers.
 #pragma once
 
 #include <cstddef>
@@ -10,34 +11,49 @@ using index_t = std::ptrdiff_t;
 enum class ActivationKind : int { relu, leaky_relu, sigmoid, tanh, gelu };
 constexpr int kActivationKinds = 5;
 
+// The targets of cross-entropy: `off` everywhere, and `on` more at the label of the row.
 template <class T>
-struct SgdStep {  // one step's constants
+struct CrossEntropyTargets {
+  const index_t* labels;
+  T on, off;
+};
+
+// One step's constants, each computed in double and rounded once.
+template <class T>
+struct SgdStep {
   T lr, momentum, weight_decay;
   bool nesterov;
 };
 
 template <class T>
 struct AdamStep {
-  T lr, beta1, beta2, eps, weight_decay;
-  T bias1, bias2;  // 1 - beta1^step, 1 - beta2^step
-  bool decoupled;
+  T beta1, one_minus_beta1;  // 1 - beta of the exact beta, not of the rounded one
+  T beta2, one_minus_beta2;
+  T step_size;     // lr / (1 - beta1^step)
+  T inverse_root;  // 1 / sqrt(1 - beta2^step)
+  T eps;
+  T l2;     // added to the gradient, times p
+  T decay;  // p is multiplied by it first: 1, or 1 - lr * weight_decay where decoupled
 };
 
 template <class T>
 struct NNKernels {
-  // y[i] = f(x[i]); x and y may be the same.
+  // y[i] = f(x[i]); x and y may be the same.  `slope` is leaky_relu's.
   void (*activation[kActivationKinds])(index_t n, const T* x, T* y, T slope);
-  // dx[i] = dy[i] * f'; saved is y for sigmoid and tanh, x for gelu, either for the relus.
+  // dx[i] = dy[i] * f'; saved is y for sigmoid and tanh, x for gelu, either for the relus.  dx may
+  // be dy or saved.
   void (*activation_backward[kActivationKinds])(index_t n, const T* dy, const T* saved, T* dx,
                                                 T slope);
-  // Rows of n consecutive elements.
-  void (*softmax)(index_t n, const T* x, T* y);
-  void (*softmax_backward)(index_t n, const T* dy, const T* y, T* dx);
-  // log(sum(exp(x))), and the sum of x, for the loss and its smoothing.
-  void (*log_sum_exp)(index_t n, const T* x, T* log_sum_exp, double* sum);
-  // dx = (exp(x - log_sum_exp) - target) * scale, target = off everywhere but on at the label.
-  void (*cross_entropy_backward)(index_t n, const T* x, T log_sum_exp, index_t label, T on, T off,
-                                 T scale, T* dx);
+  // Rows of `cols` >= 1 consecutive elements, one after the other.  A result may be an operand.
+  void (*softmax)(index_t rows, index_t cols, const T* x, T* y);
+  void (*softmax_backward)(index_t rows, index_t cols, const T* dy, const T* y, T* dx);
+  // Of each row: its maximum, the sum of exp(x - maximum), and the loss.
+  void (*cross_entropy)(index_t rows, index_t cols, const T* x, CrossEntropyTargets<T> targets,
+                        T* maximum, T* exp_sum, T* loss);
+  // dx = (exp(x - maximum) / exp_sum - target) * scale
+  void (*cross_entropy_backward)(index_t rows, index_t cols, const T* x,
+                                 CrossEntropyTargets<T> targets, const T* maximum,
+                                 const T* exp_sum, double scale, T* dx);
   void (*sgd)(index_t n, T* p, const T* g, T* velocity, SgdStep<T> step);  // velocity may be null
   void (*adam)(index_t n, T* p, const T* g, T* m, T* v, AdamStep<T> step);
 };

@@ -1,7 +1,12 @@
 // AVX-512 F, VL, BW, DQ: 32 registers of 64 bytes, masks for every partial operation.
 #pragma once
 
+// GCC 12 warns of its own header (bug 105593: an operand that a mask of ones leaves unused).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 
 #include "simd/vec.h"
 
@@ -64,6 +69,35 @@ FASTBN_INLINE Vec<float> exponent(Vec<float> a) { return {_mm512_getexp_ps(a.v)}
 FASTBN_INLINE float sum(Vec<float> a) { return _mm512_reduce_add_ps(a.v); }
 FASTBN_INLINE float max_lane(Vec<float> a) { return _mm512_reduce_max_ps(a.v); }
 
+// Rows to columns by three or four rounds of exchanges: of single elements, of pairs, and of
+// 128-bit quarters twice.
+FASTBN_INLINE void transpose(Vec<float> (&r)[16]) {
+  __m512 t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i].v, r[i + 1].v);
+    t[i + 1] = _mm512_unpackhi_ps(r[i].v, r[i + 1].v);
+  }
+  __m512 u[16];  // u[4 * i + j]: column j of each quarter, rows 4 * i to 4 * i + 3
+  for (int i = 0; i < 4; ++i) {
+    const __m512d t0 = _mm512_castps_pd(t[4 * i]), t1 = _mm512_castps_pd(t[4 * i + 1]),
+                  t2 = _mm512_castps_pd(t[4 * i + 2]), t3 = _mm512_castps_pd(t[4 * i + 3]);
+    u[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(t0, t2));
+    u[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(t0, t2));
+    u[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(t1, t3));
+    u[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(t1, t3));
+  }
+  for (int j = 0; j < 4; ++j) {
+    const __m512 a = _mm512_shuffle_f32x4(u[j], u[4 + j], 0x88);
+    const __m512 b = _mm512_shuffle_f32x4(u[8 + j], u[12 + j], 0x88);
+    const __m512 c = _mm512_shuffle_f32x4(u[j], u[4 + j], 0xdd);
+    const __m512 d = _mm512_shuffle_f32x4(u[8 + j], u[12 + j], 0xdd);
+    r[j].v = _mm512_shuffle_f32x4(a, b, 0x88);
+    r[8 + j].v = _mm512_shuffle_f32x4(a, b, 0xdd);
+    r[4 + j].v = _mm512_shuffle_f32x4(c, d, 0x88);
+    r[12 + j].v = _mm512_shuffle_f32x4(c, d, 0xdd);
+  }
+}
+
 template <>
 struct Vec<double> {
   static constexpr int kWidth = 8;
@@ -117,6 +151,24 @@ FASTBN_INLINE Vec<double> pow2(Vec<double> n) {
 FASTBN_INLINE Vec<double> exponent(Vec<double> a) { return {_mm512_getexp_pd(a.v)}; }
 FASTBN_INLINE double sum(Vec<double> a) { return _mm512_reduce_add_pd(a.v); }
 FASTBN_INLINE double max_lane(Vec<double> a) { return _mm512_reduce_max_pd(a.v); }
+
+FASTBN_INLINE void transpose(Vec<double> (&r)[8]) {
+  __m512d t[8];
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm512_unpacklo_pd(r[i].v, r[i + 1].v);
+    t[i + 1] = _mm512_unpackhi_pd(r[i].v, r[i + 1].v);
+  }
+  for (int j = 0; j < 2; ++j) {
+    const __m512d a = _mm512_shuffle_f64x2(t[j], t[2 + j], 0x88);
+    const __m512d b = _mm512_shuffle_f64x2(t[4 + j], t[6 + j], 0x88);
+    const __m512d c = _mm512_shuffle_f64x2(t[j], t[2 + j], 0xdd);
+    const __m512d d = _mm512_shuffle_f64x2(t[4 + j], t[6 + j], 0xdd);
+    r[j].v = _mm512_shuffle_f64x2(a, b, 0x88);
+    r[4 + j].v = _mm512_shuffle_f64x2(a, b, 0xdd);
+    r[2 + j].v = _mm512_shuffle_f64x2(c, d, 0x88);
+    r[6 + j].v = _mm512_shuffle_f64x2(c, d, 0xdd);
+  }
+}
 
 }  // namespace
 }  // namespace fastbn

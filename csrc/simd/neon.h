@@ -67,6 +67,14 @@ FASTBN_INLINE Vec<float> exponent(Vec<float> a) {
 FASTBN_INLINE float sum(Vec<float> a) { return vaddvq_f32(a.v); }
 FASTBN_INLINE float max_lane(Vec<float> a) { return vmaxvq_f32(a.v); }
 
+FASTBN_INLINE void transpose(Vec<float> (&r)[4]) {
+  const float32x4x2_t a = vtrnq_f32(r[0].v, r[1].v), b = vtrnq_f32(r[2].v, r[3].v);
+  r[0].v = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
+  r[1].v = vcombine_f32(vget_low_f32(a.val[1]), vget_low_f32(b.val[1]));
+  r[2].v = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
+  r[3].v = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
+}
+
 template <>
 struct Vec<double> {
   static constexpr int kWidth = 2;
@@ -122,6 +130,12 @@ FASTBN_INLINE Vec<double> exponent(Vec<double> a) {
 }
 FASTBN_INLINE double sum(Vec<double> a) { return vaddvq_f64(a.v); }
 FASTBN_INLINE double max_lane(Vec<double> a) { return vmaxvq_f64(a.v); }
+
+FASTBN_INLINE void transpose(Vec<double> (&r)[2]) {
+  const float64x2_t a = vtrn1q_f64(r[0].v, r[1].v), b = vtrn2q_f64(r[0].v, r[1].v);
+  r[0].v = a;
+  r[1].v = b;
+}
 
 }  // namespace
 }  // namespace fastbn

@@ -118,6 +118,8 @@ template <class T>
 FASTBN_INLINE T max_lane(Vec<T> a) {
   return a.v;
 }
+template <class T>
+FASTBN_INLINE void transpose(Vec<T> (&)[1]) {}
 
 }  // namespace
 }  // namespace fastbn

@@ -19,6 +19,7 @@
 //   pow2(n)                               2^n for integral n within the exponents of normal numbers
 //   exponent(v)                           floor(log2(v)) of a positive normal number, its inverse
 //   sum(v) max_lane(v)                    one fixed tree each, so that equal lanes give equal bits
+//   transpose(rows)                       a square of kWidth registers, rows to columns, in place
 //
 // load_first and store_first take 0 <= n <= kWidth.
 #pragma once
@@ -28,6 +29,13 @@
 #define FASTBN_INLINE inline __attribute__((always_inline))
 // For lambdas, whose attribute stands between the parameter list and the body.
 #define FASTBN_INLINE_LAMBDA __attribute__((always_inline))
+// Before a loop over a register tile: an array of registers stays in registers only if every index
+// is a constant, and compilers leave longer loop bodies rolled.
+#if defined(__clang__)
+#define FASTBN_UNROLL _Pragma("unroll")
+#else
+#define FASTBN_UNROLL _Pragma("GCC unroll 32")
+#endif
 
 namespace fastbn {
 

@@ -1,0 +1,61 @@
+// Updates of parameters in place, in the conventions of torch.optim.
+//
+// SGD (Sutskever et al. 2013, with the learning rate outside of the velocity):
+//   g += weight_decay p     v = momentum v + g     p -= lr (nesterov ? g + momentum v : v)
+//
+// Adam (Kingma and Ba, arXiv 1412.6980) and AdamW (Loshchilov and Hutter, arXiv 1711.05101):
+//   AdamW: p *= 1 - lr weight_decay     Adam: g += weight_decay p
+//   m = beta1 m + (1 - beta1) g     v = beta2 v + (1 - beta2) g^2
+//   p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+//
+// All are limited by memory: 5 (SGD) and 7 (Adam) streams of the parameters' size, in one pass.
+#pragma once
+
+#include "nn/nn_args.h"
+#include "simd/vec.h"
+
+namespace fastbn {
+namespace {
+
+template <class T>
+void sgd(index_t n, T* p, const T* g, T* velocity, SgdStep<T> step) {
+  const Vec<T> minus_lr = Vec<T>::broadcast(-step.lr), momentum = Vec<T>::broadcast(step.momentum);
+  const Vec<T> weight_decay = Vec<T>::broadcast(step.weight_decay);
+  const bool decays = step.weight_decay != T(0), nesterov = step.nesterov;
+  for_each_vector<T>(n, [=](index_t i, auto lanes) FASTBN_INLINE_LAMBDA {
+    const Vec<T> old = lanes.load(p + i);
+    Vec<T> direction = lanes.load(g + i);
+    if (decays) direction = fma(weight_decay, old, direction);
+    if (velocity) {
+      const Vec<T> v = fma(momentum, lanes.load(velocity + i), direction);
+      lanes.store(velocity + i, v);
+      direction = nesterov ? fma(momentum, v, direction) : v;
+    }
+    lanes.store(p + i, fma(minus_lr, direction, old));
+  });
+}
+
+template <class T>
+void adam(index_t n, T* p, const T* g, T* m, T* v, AdamStep<T> step) {
+  const Vec<T> beta1 = Vec<T>::broadcast(step.beta1), beta2 = Vec<T>::broadcast(step.beta2);
+  const Vec<T> rest1 = Vec<T>::broadcast(step.one_minus_beta1);
+  const Vec<T> rest2 = Vec<T>::broadcast(step.one_minus_beta2);
+  const Vec<T> minus_step = Vec<T>::broadcast(-step.step_size), eps = Vec<T>::broadcast(step.eps);
+  const Vec<T> inverse_root = Vec<T>::broadcast(step.inverse_root);
+  const Vec<T> l2 = Vec<T>::broadcast(step.l2), decay = Vec<T>::broadcast(step.decay);
+  const bool has_l2 = step.l2 != T(0);
+  for_each_vector<T>(n, [=](index_t i, auto lanes) FASTBN_INLINE_LAMBDA {
+    const Vec<T> old = lanes.load(p + i);
+    Vec<T> gradient = lanes.load(g + i);
+    if (has_l2) gradient = fma(l2, old, gradient);
+    const Vec<T> first = fma(beta1, lanes.load(m + i), rest1 * gradient);
+    const Vec<T> second = fma(beta2, lanes.load(v + i), rest2 * gradient * gradient);
+    lanes.store(m + i, first);
+    lanes.store(v + i, second);
+    const Vec<T> denominator = fma(sqrt(second), inverse_root, eps);
+    lanes.store(p + i, fma(minus_step, first / denominator, old * decay));
+  });
+}
+
+}  // namespace
+}  // namespace fastbn
