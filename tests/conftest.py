@@ -1,0 +1,48 @@
+"""Fixtures that every test may ask for."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `target` once on every target that this CPU can run."""
+    if "target" in metafunc.fixturenames:
+        from fastbn import _core
+
+        metafunc.parametrize("target", _core.available_targets(), indirect=True)
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Put the target in force for one test."""
+    from fastbn import _core
+
+    before = _core.get_target()
+    _core.set_target(request.param)
+    yield request.param
+    _core.set_target(before)
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> Any:
+    """Both dtypes that the kernels know."""
+    return request.param
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Set the number of threads; it may exceed the number of CPUs.  Restored after the test."""
+    from fastbn import _core
+
+    before = _core.get_num_threads()
+    yield _core.set_num_threads
+    _core.set_num_threads(before)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(20150211)
