@@ -372,6 +372,17 @@ def test_momentum_none_needs_the_count():
         functional.batch_norm(x, None, None, mean, var, training=True, momentum=None)
     assert not mean.any()
     functional.batch_norm(x, None, None, training=True, momentum=None)  # nothing to average
+    for count, error in [
+        (0, TypeError),
+        (np.zeros(()), TypeError),
+        (np.zeros(1, np.int64), ValueError),
+        (read_only((), np.int64), ValueError),
+    ]:
+        with pytest.raises(error, match="num_batches_tracked"):
+            functional.batch_norm(
+                x, None, None, mean, var, training=True, num_batches_tracked=count
+            )
+    assert not mean.any()
 
 
 # -- the fused block -----------------------------------------------------------------------------

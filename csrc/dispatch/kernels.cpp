@@ -9,9 +9,7 @@
 #include "batchnorm/batchnorm_kernel.h"
 #include "dispatch/kernel_table.h"
 #include "gemm/gemm_kernel.h"
-#include "nn/activation_kernel.h"
-#include "nn/optimizer_kernel.h"
-#include "nn/softmax_kernel.h"
+#include "nn/nn_kernels.h"
 
 #define FASTBN_CONCAT_(a, b) a##b
 #define FASTBN_CONCAT(a, b) FASTBN_CONCAT_(a, b)

@@ -57,11 +57,12 @@ struct MathConstants<float> {
   // 1 - Phi(14.5) = 6e-48 is 0.
   static constexpr float kNormalHigh = 14.5f;
   static constexpr float kSplitter = 0x1.001p+12f;  // 2^12 + 1: see normal()
-  // (1 - Phi(a)) e^(a^2/2) (a + 1.25) in t = (a - k) / (a + k), 0 <= a <= 14.5; relative 2^-25.6.
-  static constexpr float kNormalCentre = 3.5f;
-  static constexpr float kNormal[] = {
-      0x1.02a1a4p-1f, -0x1.27ee4ep-3f,  0x1.08341ap-5f,   0x1.72e69ap-6f, -0x1.a1c732p-6f,
-      0x1.473116p-7f, -0x1.5bb942p-15f, -0x1.53f872p-10f, 0x1.dd9e1p-14f, 0x1.1c10dp-13f};
+  // (1 - Phi(a)) e^(a^2/2) (a + 1.25) in t = (a - k) / (a + k), 0 <= a <= 14.5; relative 2^-27.3.
+  static constexpr float kNormalCentre = 4.0f;
+  static constexpr float kNormal[] = {0x1.fb8d36p-2f,   -0x1.1d4ad8p-3f,  0x1.716a5p-5f,
+                                      0x1.5dc082p-7f,   -0x1.91256ap-6f,  0x1.030f76p-6f,
+                                      -0x1.3eeb18p-8f,  -0x1.f5ea46p-14f, 0x1.4f4854p-11f,
+                                      -0x1.c5662ep-14f, -0x1.646eecp-14f};
   static constexpr float kInverseSqrt2Pi = 0x1.988454p-2f;
 };
 
@@ -222,18 +223,18 @@ FASTBN_INLINE Vec<T> logistic(Vec<T> x) {
   return select(less(x, zero), e, one) / (one + e);
 }
 
-// The standard normal distribution at a = |x|: 1 - Phi(a) = q e^(-a^2/2), e^(-a^2/2) = m 2^n.
+// The standard normal distribution at a = |x|: 1 - Phi(a) = q e^(-a^2/2), e^(-a^2/2) = 2^n (1 + p).
 template <class T>
 struct Normal {
   Vec<T> a;  // |x|, at most where the tail is 0
-  Vec<T> q, m, n;
+  Vec<T> q, p, n;
 };
 
 // q = Q(t) / (a + c), t = (a - k) / (a + k): one polynomial for all a, with the relative accuracy
 // of the exponential out to where the tail underflows; 1 + erf would lose all of it from x = -5
 // (float) on.  k puts the pole where the polynomial converges fastest; c = 1.25 makes Q nearly
 // flat, so that it hands on little of the error of t.  One division for both, with c = k or by a
-// common denominator, was tried: the error grew from 4 to 6 units.
+// common denominator, was tried: the error grew from 3 units to 5.
 //
 // The error of a^2/2 is the relative error of its exponential, hence a^2 = h^2 + (a - h)(a + h),
 // where h is a to half its bits (Dekker 1971) and h^2 exact.  FMA would save two operations here
@@ -249,15 +250,16 @@ FASTBN_INLINE Normal<T> normal(Vec<T> x) {
   const Vec<T> high = minus_half * h * h;
   const Vec<T> low = minus_half * (a - h) * (a + h);
   const Vec<T> n = nearest_power(high + low);
-  const Vec<T> m = one + expm1_reduced(remainder(high, n) + low);
+  const Vec<T> p = expm1_reduced(remainder(high, n) + low);
   const Vec<T> q = polynomial((a - k) / (a + k), C::kNormal) / (a + Vec<T>::broadcast(T(1.25)));
-  return {a, q, m, n};
+  return {a, q, p, n};
 }
 
-// v e^(-a^2/2), which may be a normal number where the exponential alone is not.
+// v e^(-a^2/2), which may be a normal number where the exponential alone is not; v + v p spares the
+// rounding of 1 + p.
 template <class T>
 FASTBN_INLINE Vec<T> times_exponential(Vec<T> v, const Normal<T>& d) {
-  return times_pow2(v * d.m, d.n);
+  return times_pow2(fma(v, d.p, v), d.n);
 }
 
 // x Phi(x) = -a (1 - Phi(a)) where x < 0, x (1 - (1 - Phi(a))) elsewhere.
@@ -267,7 +269,7 @@ FASTBN_INLINE Vec<T> gelu(Vec<T> x) {
   const Vec<T> zero = Vec<T>::zero();
   const auto negative = less(x, zero);
   const Vec<T> t = times_exponential(select(negative, d.a * d.q, d.q), d);
-  return select(negative, zero - t, x * (Vec<T>::broadcast(T(1)) - t));
+  return select(negative, copy_sign(t, x), x * (Vec<T>::broadcast(T(1)) - t));
 }
 
 // Phi(x) + x phi(x) = t where x < 0, 1 - t elsewhere, t = 1 - Phi(a) - a phi(a).

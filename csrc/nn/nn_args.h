@@ -52,8 +52,8 @@ struct NNKernels {
                         T* maximum, T* exp_sum, T* loss);
   // dx = (exp(x - maximum) / exp_sum - target) * scale
   void (*cross_entropy_backward)(index_t rows, index_t cols, const T* x,
-                                 CrossEntropyTargets<T> targets, const T* maximum,
-                                 const T* exp_sum, double scale, T* dx);
+                                 CrossEntropyTargets<T> targets, const T* maximum, const T* exp_sum,
+                                 double scale, T* dx);
   void (*sgd)(index_t n, T* p, const T* g, T* velocity, SgdStep<T> step);  // velocity may be null
   void (*adam)(index_t n, T* p, const T* g, T* m, T* v, AdamStep<T> step);
 };

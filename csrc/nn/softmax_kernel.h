@@ -94,9 +94,8 @@ FASTBN_INLINE T target_loss(index_t n, const T* x, T maximum, index_t label, T o
   T loss = on != T(0) ? on * (maximum - x[label]) : T(0);
   if (off == T(0)) return loss;
   const Vec<T> m = Vec<T>::broadcast(maximum);
-  const double below = row_sum<T>(n, [=](index_t i, auto lanes) FASTBN_INLINE_LAMBDA {
-    return m - lanes.load(x + i);
-  });
+  const double below = row_sum<T>(
+      n, [=](index_t i, auto lanes) FASTBN_INLINE_LAMBDA { return m - lanes.load(x + i); });
   return loss + off * static_cast<T>(below);
 }
 

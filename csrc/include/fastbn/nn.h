@@ -8,30 +8,45 @@
 
 namespace fastbn {
 
+// y = f(x); y may be x.  `slope` is leaky_relu's alone.
 template <class T>
 void activation_forward(ActivationKind kind, index_t n, const T* x, T* y, T slope);
+// dx = dy f'; `saved` is y for sigmoid and tanh, x for gelu, either for the relus (slope >= 0).  dx
+// may be dy or saved.
 template <class T>
 void activation_backward(ActivationKind kind, index_t n, const T* dy, const T* saved, T* dx,
                          T slope);
 
-// Over each row of (rows, cols).
+// Over each row of (rows, cols), in place or not.
 template <class T>
 void softmax(index_t rows, index_t cols, const T* x, T* y);
 template <class T>
 void softmax_backward(index_t rows, index_t cols, const T* dy, const T* y, T* dx);
 
 // Mean over the rows of -sum_j q_j log softmax(x)_j with q = (1 - smoothing) * onehot(label) +
-// smoothing / cols.  log_sum_exp receives one value a row for the backward pass.
+// smoothing / cols; NaN for no rows.  Each row's maximum and the sum of exp(x - maximum) are left
+// for the backward pass, whose result may take the place of the logits.
 template <class T>
 double cross_entropy(index_t rows, index_t cols, const T* logits, const index_t* labels,
-                     double smoothing, T* log_sum_exp);
+                     double smoothing, T* maximum, T* exp_sum);
 template <class T>
 void cross_entropy_backward(index_t rows, index_t cols, const T* logits, const index_t* labels,
-                            double smoothing, const T* log_sum_exp, T* dlogits);
+                            double smoothing, const T* maximum, const T* exp_sum, T* dlogits);
 
+// See optimizer_kernel.h for the formulas.
+struct SgdOptions {
+  double lr, momentum, weight_decay;
+  bool nesterov;
+};
 template <class T>
-void sgd_update(index_t n, T* p, const T* g, T* velocity, SgdStep<T> step);
+void sgd_update(index_t n, T* p, const T* g, T* velocity, const SgdOptions& options);
+
+struct AdamOptions {
+  double lr, beta1, beta2, eps, weight_decay;
+  bool decoupled;  // AdamW
+  index_t step;    // from 1
+};
 template <class T>
-void adam_update(index_t n, T* p, const T* g, T* m, T* v, AdamStep<T> step);
+void adam_update(index_t n, T* p, const T* g, T* m, T* v, const AdamOptions& options);
 
 }  // namespace fastbn

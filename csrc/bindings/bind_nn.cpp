@@ -1,0 +1,334 @@
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include "bindings/array_view.h"
+#include "fastbn/nn.h"
+
+namespace fastbn::bindings {
+namespace {
+
+std::string text(double value) {
+  return py::str(py::float_(value));
+}
+
+// Also false for NaN.
+void require_number(const char* name, double value, bool accepted, const char* range) {
+  if (accepted) return;
+  throw py::value_error(std::string(name) + " must be " + range + ", got " + text(value));
+}
+
+void require_not_negative(const char* name, double value) {
+  require_number(name, value, value >= 0 && std::isfinite(value), "finite and not negative");
+}
+
+// Contiguous, and free of `out` but for being the very same memory: kernels work in place.
+void prepare(py::array& x, const Output& out) {
+  if (!same_memory(x, out.array())) separate(x, out.array());
+  x = contiguous(x);
+}
+
+// --- activations
+// ----------------------------------------------------------------------------------
+
+ActivationKind kind_of(const std::string& name) {
+  return static_cast<ActivationKind>(
+      one_of("name", name, {"relu", "leaky_relu", "sigmoid", "tanh", "gelu"}));
+}
+
+py::array activation_forward_binding(const std::string& name, const py::object& x_object,
+                                     const py::object& out_object, double slope) {
+  const ActivationKind kind = kind_of(name);
+  py::array x = input(x_object, "x");
+  require_not_negative("slope", slope);  // else y would not tell the sign of x
+  Output out(out_object, "out", is_float32(x), shape_of(x));
+  prepare(x, out);
+  const py::array y = out.contiguous();
+  with_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const T* const from = data<T>(x);
+    T* const to = data<T>(y);
+    const index_t n = x.size();
+    py::gil_scoped_release release;
+    activation_forward(kind, n, from, to, static_cast<T>(slope));
+  });
+  return out.take();
+}
+
+// dy and the array that the forward pass kept, of one dtype and shape.
+std::pair<py::array, py::array> gradient_operands(const py::object& dy_object,
+                                                  const py::object& saved_object,
+                                                  const char* saved_name) {
+  py::array dy = input(dy_object, "dy"), saved = input(saved_object, saved_name);
+  require_same_dtype(dy, "dy", saved, saved_name);
+  require_shape(dy, "dy", shape_of(saved), "the shape of " + std::string(saved_name));
+  return {std::move(dy), std::move(saved)};
+}
+
+py::array activation_backward_binding(const std::string& name, const py::object& dy_object,
+                                      const py::object& saved_object, const py::object& out_object,
+                                      double slope) {
+  const ActivationKind kind = kind_of(name);
+  auto [dy, saved] = gradient_operands(dy_object, saved_object, "saved");
+  require_not_negative("slope", slope);
+  Output out(out_object, "out", is_float32(dy), shape_of(dy));
+  prepare(dy, out);
+  prepare(saved, out);
+  const py::array dx = out.contiguous();
+  with_dtype(dy, [&, &dy = dy, &saved = saved](auto zero) {
+    using T = decltype(zero);
+    const T *const d = data<T>(dy), *const s = data<T>(saved);
+    T* const to = data<T>(dx);
+    const index_t n = dy.size();
+    py::gil_scoped_release release;
+    activation_backward(kind, n, d, s, to, static_cast<T>(slope));
+  });
+  return out.take();
+}
+
+// --- softmax
+// --------------------------------------------------------------------------------------
+
+// An array as rows along its last axis.
+struct Rows {
+  index_t rows, cols;
+};
+Rows rows_of(const py::array& x, const char* name) {
+  if (x.ndim() == 0) {
+    throw py::value_error(std::string(name) + " must have at least 1 dimension, got shape ()");
+  }
+  const index_t cols = x.shape(x.ndim() - 1);
+  return {cols == 0 ? 0 : x.size() / cols, cols};
+}
+
+py::array softmax_binding(const py::object& x_object, const py::object& out_object) {
+  py::array x = input(x_object, "x");
+  const Rows shape = rows_of(x, "x");
+  Output out(out_object, "out", is_float32(x), shape_of(x));
+  prepare(x, out);
+  const py::array y = out.contiguous();
+  with_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const T* const from = data<T>(x);
+    T* const to = data<T>(y);
+    py::gil_scoped_release release;
+    softmax(shape.rows, shape.cols, from, to);
+  });
+  return out.take();
+}
+
+py::array softmax_backward_binding(const py::object& dy_object, const py::object& y_object,
+                                   const py::object& out_object) {
+  auto [dy, y] = gradient_operands(dy_object, y_object, "y");
+  const Rows shape = rows_of(dy, "dy");
+  Output out(out_object, "out", is_float32(dy), shape_of(dy));
+  prepare(dy, out);
+  prepare(y, out);
+  const py::array dx = out.contiguous();
+  with_dtype(dy, [&, &dy = dy, &y = y](auto zero) {
+    using T = decltype(zero);
+    const T *const d = data<T>(dy), *const s = data<T>(y);
+    T* const to = data<T>(dx);
+    py::gil_scoped_release release;
+    softmax_backward(shape.rows, shape.cols, d, s, to);
+  });
+  return out.take();
+}
+
+// --- cross-entropy
+// --------------------------------------------------------------------------------
+
+// What the backward pass needs.  The labels are a copy: the kernel writes where they point, so that
+// nobody may change them after they were checked.
+struct CrossEntropyCache {
+  py::array logits;
+  py::array_t<index_t> labels;
+  py::array statistics;  // (2, rows): each row's maximum, and its sum of exp(x - maximum)
+  double smoothing;
+};
+
+py::array_t<index_t> checked_labels(const py::object& object, const py::array& logits) {
+  const auto given = index_input(object, "labels");
+  const index_t rows = logits.shape(0), classes = logits.shape(1);
+  require_shape(given, "labels", {rows},
+                "one label for each row of logits of shape " + to_string(shape_of(logits)));
+  py::array_t<index_t> labels(rows);
+  const index_t* const from = given.data();
+  index_t* const to = labels.mutable_data();
+  for (index_t i = 0; i < rows; ++i) {
+    to[i] = from[i];
+    if (to[i] >= 0 && to[i] < classes) continue;
+    throw py::value_error("label " + std::to_string(to[i]) + " of row " + std::to_string(i) +
+                          " is outside 0.." + std::to_string(classes - 1) + ", the " +
+                          std::to_string(classes) + " classes of logits of shape " +
+                          to_string(shape_of(logits)));
+  }
+  return labels;
+}
+
+py::tuple cross_entropy_binding(const py::object& logits_object, const py::object& labels_object,
+                                double smoothing) {
+  auto cache = std::make_unique<CrossEntropyCache>();
+  const py::array logits = contiguous_input(logits_object, "logits");
+  require_ndim(logits, "logits", 2);
+  const index_t rows = logits.shape(0), cols = logits.shape(1);
+  cache->labels = checked_labels(labels_object, logits);
+  if (rows == 0) {
+    throw py::value_error("the mean of no rows is not defined, got logits of shape " +
+                          to_string(shape_of(logits)));
+  }
+  require_number("label_smoothing", smoothing, smoothing >= 0 && smoothing <= 1, "from 0 to 1");
+  cache->logits = logits;
+  cache->smoothing = smoothing;
+  cache->statistics = new_array(is_float32(logits), {2, rows});
+  const index_t* const labels = cache->labels.data();
+  const double loss = with_dtype(logits, [&](auto zero) {
+    using T = decltype(zero);
+    const T* const x = data<T>(logits);
+    T* const statistics = data<T>(cache->statistics);
+    py::gil_scoped_release release;
+    return cross_entropy(rows, cols, x, labels, smoothing, statistics, statistics + rows);
+  });
+  return py::make_tuple(loss, std::move(cache));
+}
+
+py::array cross_entropy_backward_binding(const CrossEntropyCache& cache,
+                                         const py::object& out_object) {
+  const py::array& logits = cache.logits;
+  const index_t rows = logits.shape(0), cols = logits.shape(1);
+  Output out(out_object, "out", is_float32(logits), shape_of(logits));
+  if (may_overlap(logits, out.array())) {
+    throw py::value_error("out overlaps the logits of the forward pass");
+  }
+  const py::array dlogits = out.contiguous();
+  const index_t* const labels = cache.labels.data();
+  with_dtype(logits, [&](auto zero) {
+    using T = decltype(zero);
+    const T *const x = data<T>(logits), *const statistics = data<T>(cache.statistics);
+    T* const to = data<T>(dlogits);
+    py::gil_scoped_release release;
+    cross_entropy_backward(rows, cols, x, labels, cache.smoothing, statistics, statistics + rows,
+                           to);
+  });
+  return out.take();
+}
+
+// --- optimizers
+// -----------------------------------------------------------------------------------
+
+// An array that is read and written in place.
+Output updated(const py::object& object, const char* name, const py::array& param) {
+  if (object.is_none()) {
+    throw py::type_error(std::string(name) + " must be a numpy.ndarray, got None");
+  }
+  const py::array a = input(object, name);
+  require_same_dtype(a, name, param, "param");
+  require_shape(a, name, shape_of(param), "the shape of param");
+  return Output(object, name, is_float32(param), shape_of(param));
+}
+
+void require_separate(const Output& a, const char* a_name, const Output& b, const char* b_name) {
+  if (!may_overlap(a.array(), b.array())) return;
+  throw py::value_error(std::string(a_name) + " and " + b_name + " overlap, but both are updated");
+}
+
+py::array gradient(const py::object& object, const py::array& param) {
+  const py::array grad = input(object, "grad");
+  require_same_dtype(grad, "grad", param, "param");
+  require_shape(grad, "grad", shape_of(param), "the shape of param");
+  return grad;
+}
+
+void sgd_update_binding(const py::object& param_object, const py::object& grad_object,
+                        const py::object& velocity_object, double lr, double momentum,
+                        bool nesterov, double weight_decay) {
+  const py::array given = input(param_object, "param");
+  py::array grad = gradient(grad_object, given);
+  Output param = updated(param_object, "param", given);
+  const bool moving = !velocity_object.is_none();
+  Output velocity = moving ? updated(velocity_object, "velocity", given) : param;
+  require_not_negative("lr", lr);
+  require_not_negative("momentum", momentum);
+  require_not_negative("weight_decay", weight_decay);
+  if (!moving && (momentum != 0 || nesterov)) {
+    throw py::value_error("momentum is " + text(momentum) + " and nesterov " +
+                          (nesterov ? "True" : "False") + ", but velocity is None");
+  }
+  if (moving) require_separate(param, "param", velocity, "velocity");
+  prepare(grad, param);
+  if (moving) prepare(grad, velocity);
+  const py::array p = param.contiguous(true);
+  const py::array v = moving ? velocity.contiguous(true) : p;
+  with_dtype(given, [&](auto zero) {
+    using T = decltype(zero);
+    T *const to = data<T>(p), *const velocity_data = moving ? data<T>(v) : nullptr;
+    const T* const g = data<T>(grad);
+    const index_t n = grad.size();
+    py::gil_scoped_release release;
+    sgd_update(n, to, g, velocity_data, {lr, momentum, weight_decay, nesterov});
+  });
+  param.take();
+  if (moving) velocity.take();
+}
+
+void require_adam_options(const AdamOptions& o) {
+  if (o.step < 1) throw py::value_error("step counts from 1, got " + std::to_string(o.step));
+  require_not_negative("lr", o.lr);
+  require_number("beta1", o.beta1, o.beta1 >= 0 && o.beta1 < 1, "at least 0 and less than 1");
+  require_number("beta2", o.beta2, o.beta2 >= 0 && o.beta2 < 1, "at least 0 and less than 1");
+  require_not_negative("eps", o.eps);
+  require_not_negative("weight_decay", o.weight_decay);
+}
+
+void adam_update_binding(const py::object& param_object, const py::object& grad_object,
+                         const py::object& m_object, const py::object& v_object, index_t step,
+                         double lr, double beta1, double beta2, double eps, double weight_decay,
+                         bool decoupled) {
+  const py::array given = input(param_object, "param");
+  py::array grad = gradient(grad_object, given);
+  Output param = updated(param_object, "param", given), m = updated(m_object, "m", given);
+  Output v = updated(v_object, "v", given);
+  const AdamOptions options{lr, beta1, beta2, eps, weight_decay, decoupled, step};
+  require_adam_options(options);
+  require_separate(param, "param", m, "m");
+  require_separate(param, "param", v, "v");
+  require_separate(m, "m", v, "v");
+  for (const Output* written : {&param, &m, &v}) prepare(grad, *written);
+  const py::array p = param.contiguous(true);
+  const py::array m_to = m.contiguous(true), v_to = v.contiguous(true);
+  with_dtype(given, [&](auto zero) {
+    using T = decltype(zero);
+    T *const to = data<T>(p), *const first = data<T>(m_to), *const second = data<T>(v_to);
+    const T* const g = data<T>(grad);
+    const index_t n = grad.size();
+    py::gil_scoped_release release;
+    adam_update(n, to, g, first, second, options);
+  });
+  param.take(), m.take(), v.take();
+}
+
+}  // namespace
+
+void register_nn(py::module_& m) {
+  using py::arg;
+  m.def("activation_forward", &activation_forward_binding, arg("name"), arg("x"),
+        arg("out") = py::none(), arg("slope") = 0.01);
+  m.def("activation_backward", &activation_backward_binding, arg("name"), arg("dy"), arg("saved"),
+        arg("out") = py::none(), arg("slope") = 0.01);
+  m.def("softmax", &softmax_binding, arg("x"), arg("out") = py::none());
+  m.def("softmax_backward", &softmax_backward_binding, arg("dy"), arg("y"),
+        arg("out") = py::none());
+  py::class_<CrossEntropyCache>(m, "CrossEntropyCache");
+  m.def("cross_entropy", &cross_entropy_binding, arg("logits"), arg("labels"), py::kw_only(),
+        arg("label_smoothing") = 0.0);
+  m.def("cross_entropy_backward", &cross_entropy_backward_binding, arg("cache"),
+        arg("out") = py::none());
+  m.def("sgd_update", &sgd_update_binding, arg("param"), arg("grad"), arg("velocity"),
+        py::kw_only(), arg("lr"), arg("momentum") = 0.0, arg("nesterov") = false,
+        arg("weight_decay") = 0.0);
+  m.def("adam_update", &adam_update_binding, arg("param"), arg("grad"), arg("m"), arg("v"),
+        py::kw_only(), arg("step"), arg("lr"), arg("beta1") = 0.9, arg("beta2") = 0.999,
+        arg("eps") = 1e-8, arg("weight_decay") = 0.0, arg("decoupled") = false);
+}
+
+}  // namespace fastbn::bindings

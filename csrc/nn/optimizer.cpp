@@ -1,0 +1,64 @@
+// The driver of optimizer updates: equal pieces, one a thread.
+#include <cmath>
+
+#include "dispatch/dispatch.h"
+#include "fastbn/nn.h"
+#include "nn/split.h"
+
+namespace fastbn {
+namespace {
+
+template <class T>
+SgdStep<T> step_of(const SgdOptions& o) {
+  return {static_cast<T>(o.lr), static_cast<T>(o.momentum), static_cast<T>(o.weight_decay),
+          o.nesterov};
+}
+
+// 1 - beta^t without cancellation: with beta2 = 0.999 the first steps would lose three digits.
+double bias_correction(double beta, index_t step) {
+  if (beta == 0) return 1;
+  return -std::expm1(static_cast<double>(step) * std::log(beta));
+}
+
+template <class T>
+AdamStep<T> step_of(const AdamOptions& o) {
+  AdamStep<T> s;
+  s.beta1 = static_cast<T>(o.beta1), s.one_minus_beta1 = static_cast<T>(1 - o.beta1);
+  s.beta2 = static_cast<T>(o.beta2), s.one_minus_beta2 = static_cast<T>(1 - o.beta2);
+  s.step_size = static_cast<T>(o.lr / bias_correction(o.beta1, o.step));
+  s.inverse_root = static_cast<T>(1 / std::sqrt(bias_correction(o.beta2, o.step)));
+  s.eps = static_cast<T>(o.eps);
+  s.l2 = static_cast<T>(o.decoupled ? 0 : o.weight_decay);
+  s.decay = static_cast<T>(o.decoupled ? 1 - o.lr * o.weight_decay : 1);
+  return s;
+}
+
+}  // namespace
+
+template <class T>
+void sgd_update(index_t n, T* p, const T* g, T* velocity, const SgdOptions& options) {
+  const auto kernel = kernels<T>().nn.sgd;
+  const SgdStep<T> step = step_of<T>(options);
+  const double streams = velocity ? 5 : 3;
+  parallel_elements(n, streams * sizeof(T), kBytesPerThread, [&](index_t begin, index_t size) {
+    kernel(size, p + begin, g + begin, velocity ? velocity + begin : nullptr, step);
+  });
+}
+
+template <class T>
+void adam_update(index_t n, T* p, const T* g, T* m, T* v, const AdamOptions& options) {
+  const auto kernel = kernels<T>().nn.adam;
+  const AdamStep<T> step = step_of<T>(options);
+  parallel_elements(n, 7 * sizeof(T), kBytesPerThread, [&](index_t begin, index_t size) {
+    kernel(size, p + begin, g + begin, m + begin, v + begin, step);
+  });
+}
+
+#define FASTBN_INSTANTIATE(T)                                                \
+  template void sgd_update<T>(index_t, T*, const T*, T*, const SgdOptions&); \
+  template void adam_update<T>(index_t, T*, const T*, T*, T*, const AdamOptions&);
+FASTBN_INSTANTIATE(float)
+FASTBN_INSTANTIATE(double)
+#undef FASTBN_INSTANTIATE
+
+}  // namespace fastbn

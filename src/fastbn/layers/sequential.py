@@ -1,0 +1,146 @@
+"""Layers one after the other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, Literal, overload
+
+from fastbn.functional import Array
+from fastbn.layers.base import Layer
+from fastbn.layers.flat import gather
+from fastbn.layers.fuse import Unit, units
+from fastbn.layers.parameter import Parameter
+
+__all__ = ["Sequential"]
+
+
+class Sequential(Layer):
+    """``y = last(...second(first(x)))``.
+
+    The parameters move into one flat array, and their gradients into another (see `flat`); arrays
+    taken from a parameter before become read-only.  Names are "0.weight", "0.bias", "1.gamma" and
+    so on, by the places of the layers.
+
+    Parameters
+    ----------
+    *layers : Layer
+        Each once; a Sequential may be among them.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+
+    Raises
+    ------
+    ValueError
+        If a layer or a parameter occurs twice: a layer remembers one forward, and a backward
+        overwrites gradients.
+    TypeError
+        If an argument is no Layer, or the parameters are of two dtypes.
+
+    Notes
+    -----
+    A Linear or BatchNorm directly before a ReLU runs with it in one kernel call (see `fuse`).
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        _check_layers(layers)
+        self.layers = layers
+        _check_unshared(self.named_parameters())
+        gather(self.parameters())
+        self._units = units(layers)
+        self._trained_units = _from_first_trained(self._units)
+
+    def forward(self, x: Array, *, training: bool = False) -> Array:
+        """Apply all layers; see `Layer.forward`."""
+        if training:
+            self.forget()  # so that the layers' workspaces are free to be lent again
+        for unit in self._units:
+            x = unit.forward(x, training=training)
+        return x
+
+    @overload
+    def backward(self, dy: Array, *, need_dx: Literal[True] = True) -> Array: ...
+    @overload
+    def backward(self, dy: Array, *, need_dx: bool) -> Array | None: ...
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        """Gradients of the last training forward; see `Layer.backward`.
+
+        With ``need_dx=False`` the way back ends at the first layer with parameters, which need not
+        compute its dx either, and None is returned: what training needs.
+        """
+        if not need_dx:
+            self.backward_parameters(dy)
+            return None
+        for unit in reversed(self._units):
+            dy = unit.backward(dy)
+        return dy
+
+    def backward_parameters(self, dy: Array) -> None:
+        """``backward(dy, need_dx=False)``."""
+        if not self._trained_units:
+            return
+        first, *others = self._trained_units
+        for unit in reversed(others):
+            dy = unit.backward(dy)
+        first.backward_parameters(dy)
+
+    def forget(self) -> None:
+        """Drop what the layers keep of the last training forward."""
+        for layer in self.layers:
+            layer.forget()
+
+    def children(self) -> list[tuple[str, Layer]]:
+        """List the layers, named by their places."""
+        return [(str(place), layer) for place, layer in enumerate(self.layers)]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, place: int) -> Layer:
+        return self.layers[place]
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Gather the parameters again, as copied ones stand alone."""
+        self.__dict__.update(state)
+        gather(self.parameters())
+
+    def __repr__(self) -> str:
+        lines = [f"  ({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self.children()]
+        return "\n".join(["Sequential(", *lines, ")"])
+
+
+def _descend(layer: Layer) -> Iterator[Layer]:
+    """`layer` and all that it is made of."""
+    yield layer
+    for _, child in layer.children():
+        yield from _descend(child)
+
+
+def _check_layers(layers: tuple[Layer, ...]) -> None:
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Sequential takes layers, got {type(layer).__name__}")
+    seen: set[int] = set()
+    for layer in itertools.chain.from_iterable(map(_descend, layers)):
+        if id(layer) in seen:
+            raise ValueError(f"a layer can stand in one place only, but {layer!r} stands in two")
+        seen.add(id(layer))
+
+
+def _check_unshared(parameters: list[tuple[str, Parameter]]) -> None:
+    names: dict[int, str] = {}
+    for name, parameter in parameters:
+        first = names.setdefault(id(parameter), name)
+        if first != name:
+            raise ValueError(f"{first} and {name} are one parameter, but backward overwrites grad")
+
+
+def _from_first_trained(units: list[Unit]) -> list[Unit]:
+    """Skip the units before the first with parameters, where no gradient is needed."""
+    return list(itertools.dropwhile(lambda unit: not unit.parameters(), units))

@@ -1,0 +1,388 @@
+"""Optimizers: they change parameters by their gradients.
+
+State lies in flat arrays like the parameters themselves, so that a net is updated by one kernel
+call a segment: a run of parameters that are neighbours in one flat array and treated alike.  The
+parameters of a `Sequential` make two segments at most, one with weight decay and one without.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from operator import attrgetter, is_
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from fastbn import _core
+from fastbn.functional import Array
+from fastbn.layers.flat import adjoin, aligned_zeros
+from fastbn.layers.parameter import Parameter
+from fastbn.layers.state import staged
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+
+# Half-open ranges.  eps is never 0: 0 / (sqrt(0) + 0) of the padding and of units that are never
+# active would be NaN.
+_RANGES = {
+    "lr": (0.0, math.inf),
+    "momentum": (0.0, 1.0),
+    "beta1": (0.0, 1.0),
+    "beta2": (0.0, 1.0),
+    "eps": (math.ulp(0.0), math.inf),
+    "weight_decay": (0.0, math.inf),
+    "steps": (0, math.inf),
+}
+
+
+_DATA = attrgetter("data")
+
+
+class _Segment(NamedTuple):
+    """Neighbouring parameters, flat; each array of `state` is as long as `data`."""
+
+    data: Array
+    grad: Array
+    state: dict[str, Array]
+    decay: bool
+
+
+class Optimizer(ABC):
+    """Segments, state and its saving, which all optimizers share.
+
+    A subclass names its hyperparameters and the arrays that it keeps, and updates a segment in
+    `_update`.  Hyperparameters are attributes that may be set between steps, `lr` above all.
+
+    Attributes
+    ----------
+    params : list of Parameter
+    lr : float
+        The learning rate.
+    steps : int
+        How many updates were made.
+    """
+
+    hyperparameters: ClassVar[tuple[str, ...]]
+
+    lr: float
+    weight_decay: float
+
+    def __init__(
+        self, params: Iterable[Parameter], state_names: tuple[str, ...], decay_exempt: bool
+    ) -> None:
+        self.params = list(params)
+        _check_parameters(self.params)
+        self.decay_exempt = decay_exempt
+        self.steps = 0
+        self._state_names = state_names
+        self._state: list[dict[str, Array]] = [{} for _ in self.params]  # views of the segments'
+        self._segments: list[_Segment] = []
+        self._homes: list[Array] = []  # the parameters' arrays as the segments hold them
+        self._decaying = False
+
+    def step(self) -> None:
+        """Update all parameters in place by their present gradients."""
+        self._settle()
+        self.steps += 1
+        for segment in self._segments:
+            self._update(segment, self.weight_decay if segment.decay else 0.0)
+
+    @abstractmethod
+    def _update(self, segment: _Segment, weight_decay: float) -> None: ...
+
+    # -- saving --------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copy the whole state.
+
+        Returns
+        -------
+        dict
+            ``steps`` and the hyperparameters as numbers; the arrays as "velocity.0", "velocity.1"
+            and so on by the places of the parameters in `params`, wherever they lie.
+        """
+        self._settle()
+        return self._numbers() | {name: a.copy() for name, a in self._live_state().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from where `state_dict` was called, with its hyperparameters.
+
+        Parameters
+        ----------
+        state : mapping
+            As from `state_dict`; a number may be an array of one element.
+
+        Raises
+        ------
+        ValueError
+            If names are missing or unknown, a shape differs or a number is out of range.  Nothing
+            is changed then.
+        TypeError
+            If a dtype differs or a number is of another kind.  Nothing is changed then.
+        """
+        self._settle()
+        live, names = self._live_state(), self._numbers().keys()
+        missing = [name for name in names if name not in state]
+        if missing:
+            raise ValueError(f"state does not fit: missing {missing}")
+        numbers = {name: _read_number(name, state[name]) for name in names}
+        arrays = staged(live, {name: state[name] for name in state if name not in names})
+        vars(self).update(numbers)
+        for name, array in live.items():
+            array[...] = arrays[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the segments, which point into memory that a copy does not share."""
+        return {**vars(self), "_segments": [], "_homes": []}
+
+    def _numbers(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in ("steps", *self.hyperparameters)}
+
+    def _live_state(self) -> dict[str, Array]:
+        return {
+            f"{name}.{place}": self._state[place][name]
+            for name in self._state_names
+            for place in range(len(self.params))
+        }
+
+    # -- segments ------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Make the segments, or make them anew where parameters have moved."""
+        homes = list(map(_DATA, self.params))
+        decaying = self.weight_decay > 0
+        if self._segments and decaying == self._decaying and all(map(is_, homes, self._homes)):
+            return
+        self._homes, self._decaying = homes, decaying
+        self._segments = [self._segment(run) for run in self._runs()]
+
+    def _runs(self) -> list[list[int]]:
+        """Group the places of parameters into neighbours of the same decay."""
+        homes = [parameter.place for parameter in self.params]
+        runs: list[list[int]] = []
+        for place in sorted(range(len(homes)), key=lambda i: (id(homes[i].data), homes[i].start)):
+            last = runs[-1][-1] if runs else None
+            if (
+                last is not None
+                and adjoin(homes[last], homes[place])
+                and self._decays(last) == self._decays(place)
+            ):
+                runs[-1].append(place)
+            else:
+                runs.append([place])
+        return runs
+
+    def _segment(self, run: list[int]) -> _Segment:
+        """Make the segment of a run of parameters, to which their state moves."""
+        homes = [self.params[place].place for place in run]
+        data, grad, start, _ = homes[0]
+        stop = homes[-1].stop
+        state = {name: aligned_zeros(stop - start, data.dtype) for name in self._state_names}
+        for place, home in zip(run, homes, strict=True):
+            for name, array in state.items():
+                view = array[home.start - start : home.stop - start]
+                view = view.reshape(self.params[place].data.shape)
+                view[...] = self._state[place].get(name, 0)
+                self._state[place][name] = view
+        return _Segment(data[start:stop], grad[start:stop], state, self._decays(run[0]))
+
+    def _decays(self, place: int) -> bool:
+        return self._decaying and (self.params[place].decay or not self.decay_exempt)
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name}={getattr(self, name)}" for name in self.hyperparameters)
+        return f"{type(self).__name__}({len(self.params)} parameters, {numbers})"
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum if asked for.
+
+    ``g = grad + weight_decay * p``; ``v = momentum * v + g``; ``p -= lr * v``, or with Nesterov's
+    momentum ``p -= lr * (g + momentum * v)``.
+
+    Parameters
+    ----------
+    params : iterable of Parameter
+    lr : float
+        Learning rate.
+    momentum : float
+        Part of the last update that goes into this one, 0 <= momentum < 1.
+    nesterov : bool
+    weight_decay : float
+        Weight of the penalty ``weight_decay / 2 * sum(p**2)``.
+    decay_exempt : bool
+        Spare the parameters whose `decay` is False, which are gamma, beta and biases.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, there are no parameters or one occurs twice, or `nesterov`
+        comes without momentum.
+
+    Notes
+    -----
+    As ``torch.optim.SGD`` without dampening (Sutskever et al., 2013), but for `decay_exempt`.
+    """
+
+    hyperparameters = ("lr", "momentum", "nesterov", "weight_decay")
+
+    def __init__(
+        self,
+        params: Iterable[Parameter],
+        lr: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        *,
+        decay_exempt: bool = True,
+    ) -> None:
+        self.lr = _in_range("lr", lr)
+        self.momentum = _in_range("momentum", momentum)
+        self.weight_decay = _in_range("weight_decay", weight_decay)
+        self.nesterov = bool(nesterov)
+        if nesterov and not momentum:
+            raise ValueError(f"nesterov needs momentum above 0, got {momentum}")
+        super().__init__(params, ("velocity",) if momentum else (), decay_exempt)
+
+    def _update(self, segment: _Segment, weight_decay: float) -> None:
+        _core.sgd_update(
+            segment.data,
+            segment.grad,
+            segment.state.get("velocity"),
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=weight_decay,
+        )
+
+
+class Adam(Optimizer):
+    """Steps scaled by running averages of the gradient and of its square.
+
+    ``m = beta1 * m + (1 - beta1) * g``; ``v = beta2 * v + (1 - beta2) * g**2``;
+    ``p -= lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)`` at step t, with
+    ``g = grad + weight_decay * p``.
+
+    Parameters
+    ----------
+    params : iterable of Parameter
+    lr : float
+        Learning rate.
+    betas : (float, float)
+        beta1 and beta2, 0 <= beta < 1.
+    eps : float
+        Positive.
+    weight_decay : float
+        Weight of the penalty ``weight_decay / 2 * sum(p**2)``, whose gradient is scaled with the
+        rest; `AdamW` does better.
+    decay_exempt : bool
+        Spare the parameters whose `decay` is False, which are gamma, beta and biases.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, there are no parameters or one occurs twice.
+
+    Notes
+    -----
+    Kingma and Ba, 2015 (arXiv:1412.6980), with the defaults of ``torch.optim.Adam``.
+    """
+
+    hyperparameters = ("lr", "beta1", "beta2", "eps", "weight_decay")
+    decoupled: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        params: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        decay_exempt: bool = True,
+    ) -> None:
+        self.lr = _in_range("lr", lr)
+        self.beta1 = _in_range("beta1", betas[0])
+        self.beta2 = _in_range("beta2", betas[1])
+        self.eps = _in_range("eps", eps)
+        self.weight_decay = _in_range("weight_decay", weight_decay)
+        super().__init__(params, ("m", "v"), decay_exempt)
+
+    def _update(self, segment: _Segment, weight_decay: float) -> None:
+        _core.adam_update(
+            segment.data,
+            segment.grad,
+            segment.state["m"],
+            segment.state["v"],
+            step=self.steps,
+            lr=self.lr,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+            weight_decay=weight_decay,
+            decoupled=self.decoupled,
+        )
+
+
+class AdamW(Adam):
+    """Adam with weight decay apart from the gradient: ``p -= lr * weight_decay * p`` each step.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, decay_exempt
+        As in `Adam`.
+    weight_decay : float
+        Part of a parameter that a step of rate 1 takes away.
+
+    Raises
+    ------
+    ValueError
+        As `Adam`.
+
+    Notes
+    -----
+    Loshchilov and Hutter, 2019 (arXiv:1711.05101), with the defaults of ``torch.optim.AdamW``.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        *,
+        decay_exempt: bool = True,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, decay_exempt=decay_exempt)
+
+
+def _in_range(name: str, value: float) -> float:
+    """`value`, which must lie in the range of that name."""
+    low, high = _RANGES[name]
+    if not low <= value < high:
+        raise ValueError(f"{name} must lie in [{low}, {high}), got {value}")
+    return value
+
+
+def _read_number(name: str, value: Any) -> float:
+    """Read the number of that name from a state; in a file it may have become an array."""
+    array = np.asarray(value)
+    kind = {"steps": "iu", "nesterov": "b"}.get(name, "iuf")
+    if array.size != 1 or array.dtype.kind not in kind:
+        raise TypeError(f"{name} is one number, got {array.dtype} of shape {array.shape}")
+    number: float = array.item()
+    return number if name == "nesterov" else _in_range(name, number)
+
+
+def _check_parameters(params: list[Parameter]) -> None:
+    if not params:
+        raise ValueError("an optimizer needs parameters, got none")
+    for parameter in params:
+        if not isinstance(parameter, Parameter):
+            raise TypeError(f"an optimizer takes Parameters, got {type(parameter).__name__}")
+    if len(set(map(id, params))) != len(params):
+        raise ValueError("a parameter occurs twice and would be updated twice")

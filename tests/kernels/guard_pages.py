@@ -1,0 +1,95 @@
+"""Kernels on operands that end, then start, at a page that must not be touched.
+
+Run by the tests in a process of its own, `guard_pages.py <operation> <target>`: an access too far
+is a SIGSEGV, and faulthandler says in which call.
+"""
+
+import faulthandler
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastbn import _core
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from kernels.memory import GuardedPages  # noqa: E402
+
+PAGES = [GuardedPages(1 << 20) for _ in range(8)]
+
+
+def placed(*arrays: np.ndarray, at_end: bool) -> list[np.ndarray]:
+    """Copy each array to pages of its own."""
+    return [page.put(x, at_end=at_end) for x, page in zip(arrays, PAGES, strict=False)]
+
+
+def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
+    """All products up to a tile and one more, and some of two tiles and of more than one block."""
+    small = itertools.product(range(1, 10), (*range(1, 20), 24, 25, 32, 33, 47, 48, 49), (1, 2, 3))
+    large = itertools.product((1, 8, 17), (7, 48, 97), (16, 17, 257, 300))
+    for m, n, k in itertools.chain(small, large):
+        a, b, c, bias = (
+            rng.standard_normal(s).astype(dtype) for s in ((m, k), (k, n), (m, n), (n,))
+        )
+        expected = _core.gemm(a, b, c.copy(), beta=0.7, bias=bias).tobytes()
+        sums = _core.column_sums(b).tobytes()
+        trans_a, trans_b, trans_c = (bool(t) for t in rng.integers(2, size=3))
+        a, b_in, c = (
+            np.ascontiguousarray(x.T) if t else x
+            for x, t in ((a, trans_a), (b, trans_b), (c, trans_c))
+        )
+        for at_end in (True, False):
+            pa, pb, pc, pbias, px, psums = placed(a, b_in, c, bias, b, bias, at_end=at_end)
+            pc = pc.T if trans_c else pc
+            _core.gemm(pa, pb, pc, beta=0.7, trans_a=trans_a, trans_b=trans_b, bias=pbias)
+            assert pc.tobytes() == expected
+            assert _core.column_sums(px, psums).tobytes() == sums
+
+
+def check_batch_norm(dtype: Any, rng: np.random.Generator) -> None:
+    """Channels last and first, around the widths of one register and of four."""
+    widths = (*range(1, 19), 31, 32, 33, 63, 64, 65, 66)
+    shapes = [(rows, width) for rows in (2, 3, 33) for width in widths]
+    shapes += [(rows, 2, width) for rows in (2, 33) for width in widths]
+    for shape in shapes:
+        x, dy = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+        gamma, beta, mean = (rng.standard_normal(shape[1]).astype(dtype) for _ in range(3))
+        var = rng.random(shape[1]).astype(dtype)
+        for training, activation in itertools.product((True, False), (None, "relu")):
+            expected = batch_norm_pass([x, gamma, beta, mean, var, dy], training, activation)
+            for at_end in (True, False):
+                operands = placed(x, gamma, beta, mean, var, dy, x, x, at_end=at_end)
+                assert batch_norm_pass(operands, training, activation) == expected
+
+
+def batch_norm_pass(
+    operands: list[np.ndarray], training: bool, activation: str | None
+) -> list[bytes]:
+    """Forward and backward; y and dx go to the last two operands where there are so many."""
+    x, gamma, beta, mean, var, dy = (
+        operands[:6] if len(operands) > 6 else [o.copy() for o in operands]
+    )
+    y_out, dx_out = operands[6:] or (None, None)
+    y, cache = _core.batch_norm(
+        x, gamma, beta, mean, var, training=training, activation=activation, out=y_out
+    )
+    # dgamma and dbeta take the place of gamma and beta, which the backward pass does not need.
+    dx, dgamma, dbeta = _core.batch_norm_backward(
+        dy, cache, out=dx_out, dgamma=gamma, dbeta=beta
+    )
+    return [r.tobytes() for r in (y, mean, var, dx, dgamma, dbeta)]
+
+
+CHECKS: dict[str, Callable[[Any, np.random.Generator], None]] = {
+    "gemm": check_gemm,
+    "batch_norm": check_batch_norm,
+}
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    _core.set_target(sys.argv[2])
+    for dtype in (np.float32, np.float64):
+        CHECKS[sys.argv[1]](dtype, np.random.default_rng(14))

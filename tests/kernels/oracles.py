@@ -1,0 +1,132 @@
+"""The operations in NumPy, in about twice the precision: independent of the C++ references."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bounds import oracle_dtype
+
+Array = NDArray[Any]
+
+
+def gemm(
+    a: Array,
+    b: Array,
+    c: Array | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    bias: Array | None = None,
+) -> tuple[Array, Array]:
+    """Return alpha A B + beta C + bias, and the same sum of absolute values."""
+    dtype = a.dtype.type
+    wide = oracle_dtype(dtype)
+    a, b = a.astype(wide), b.astype(wide)
+    alpha, beta = wide(dtype(alpha)), wide(dtype(beta))
+    exact = np.zeros((a.shape[0], b.shape[1]), wide)
+    magnitude = exact.copy()
+    if alpha != 0:
+        exact = exact + alpha * (a @ b)
+        magnitude = magnitude + abs(alpha) * (abs(a) @ abs(b))
+    if c is not None and beta != 0:
+        exact = exact + beta * c
+        magnitude = magnitude + abs(beta) * abs(c.astype(wide))
+    if bias is not None:
+        exact = exact + bias
+        magnitude = magnitude + abs(bias.astype(wide))
+    return exact, magnitude
+
+
+def relu(x: Array) -> Array:
+    """max(x, 0) that keeps NaN, with +0 for what it cuts."""
+    return np.where(x <= 0, x.dtype.type(0), x)
+
+
+def one_chain(a: Array, b: Array, *, fused: bool) -> Array:
+    """A B, each element one chain over ascending k that starts at 0, rounded at every step.
+
+    `fused` rounds a multiplication and addition once, which in float32 the longest float shows: it
+    holds the product exactly, and the sum but for a second rounding too rare to meet.
+    """
+    dtype = a.dtype.type
+    chain = np.zeros((a.shape[0], b.shape[1]), dtype)
+    wide = np.longdouble if fused else dtype
+    for p in range(a.shape[1]):
+        product = a[:, p : p + 1].astype(wide) * b[p].astype(wide)
+        chain = (chain.astype(wide) + product).astype(dtype)
+    return chain
+
+
+# -- batch norm: x as (rows, channels) -------------------------------------------------------------
+
+
+def rows_of(x: Array, axis: int) -> Array:
+    """View x with its channel axis last as (rows, channels)."""
+    moved = np.moveaxis(x, axis, -1)
+    return moved.reshape(-1, moved.shape[-1])
+
+
+def shape_back(rows: Array, shape: tuple[int, ...], axis: int) -> Array:
+    """Undo rows_of."""
+    moved = np.moveaxis(np.empty(shape, np.bool_), axis, -1).shape
+    return np.moveaxis(rows.reshape(moved), -1, axis)
+
+
+@dataclass
+class BatchNorm:
+    x: Array
+    weight: Array
+    shift: Array
+    eps: float
+    mean: Array
+    var: Array
+    constant: bool  # the statistics were given
+
+    @property
+    def invstd(self) -> Array:
+        v = self.var + self.eps
+        with np.errstate(divide="ignore"):
+            return np.where(v > 0, 1 / np.sqrt(v), 0)
+
+    @property
+    def normalized(self) -> Array:
+        return (self.x - self.mean) * self.invstd
+
+    @property
+    def y(self) -> Array:
+        return self.normalized * self.weight + self.shift
+
+    def backward(self, g: Array) -> tuple[Array, Array, Array]:
+        """dx, dgamma, dbeta from the gradient of y (masked already where ReLU cut y)."""
+        normalized = self.normalized
+        dbeta, dgamma = g.sum(axis=0), (g * normalized).sum(axis=0)
+        scale = self.weight * self.invstd
+        if self.constant:
+            return scale * g, dgamma, dbeta
+        n = g.shape[0]
+        return scale * (g - dbeta / n - normalized * dgamma / n), dgamma, dbeta
+
+
+def batch_norm(
+    x: Array,
+    weight: Array,
+    shift: Array,
+    eps: float,
+    mean: Array | None = None,
+    var: Array | None = None,
+) -> BatchNorm:
+    """Batch norm of (rows, channels); with `mean` and `var`, these, else the batch's own."""
+    wide = oracle_dtype(x.dtype.type)
+    rows = x.astype(wide)
+    constant = mean is not None
+    if mean is None or var is None:
+        # From deviations: the sum of large values would lose what the oracle is there to show.
+        first = rows[0]
+        mean = first + (rows - first).mean(axis=0)
+        var = ((rows - mean) ** 2).mean(axis=0) - (rows - mean).mean(axis=0) ** 2
+    return BatchNorm(
+        rows, weight.astype(wide), shift.astype(wide), eps, mean.astype(wide), var.astype(wide),
+        constant,
+    )

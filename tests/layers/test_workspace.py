@@ -1,0 +1,182 @@
+import copy
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from fastbn.layers import (
+    GELU,
+    BatchNorm1d,
+    Dropout,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from fastbn.layers.workspace import Workspace
+from fastbn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
+from fastbn.optim import SGD, Adam
+
+F32 = np.dtype(np.float32)
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+def test_memory_that_nobody_holds_is_lent_again():
+    workspace = Workspace()
+    first = address(workspace.lend((100, 3), F32))
+    for shape in [(100, 3), (60, 3), (3, 50, 2), (1,), (100, 3)]:
+        array = workspace.lend(shape, F32)
+        assert array.shape == shape
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert address(array) == first
+        del array
+
+
+HOLDERS = {
+    "the array": lambda array: array,
+    "a slice": lambda array: array[2:5],
+    "a view of a view": lambda array: array[1:].T[1:],
+    "another dtype": lambda array: array.view(np.int32),
+    "a matrix": lambda array: array.view(np.matrix)[1:],
+    "a memoryview": memoryview,
+    "a container": lambda array: {"y": [array]},
+    "a flat iterator": lambda array: array.flat,
+    "strides": lambda array: np.lib.stride_tricks.as_strided(array, (2,), (4,)),
+    "the base": lambda array: array.base,
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS.keys())
+def test_memory_that_somebody_holds_is_not(holder):
+    workspace = Workspace()
+    for _ in range(5):  # the second time round the interpreter may run other, specialized code
+        array = workspace.lend((10, 3), F32)
+        where = address(array)
+        held = holder(array)
+        del array
+        others = [workspace.lend((10, 3), F32) for _ in range(3)]
+        assert where not in map(address, others)
+        del held, others
+
+
+def test_two_blocks_take_turns():
+    # y = lend() while the old y is still bound: the loop that every user writes.
+    workspace = Workspace()
+    y, seen = None, []
+    for _ in range(6):
+        y = workspace.lend((1000,), F32)
+        seen.append(address(y))
+    assert len(set(seen)) == 2
+
+
+def test_a_changed_header_does_not_come_back():
+    workspace = Workspace()
+    array = workspace.lend((4, 3), F32)
+    array.flags.writeable = False
+    del array
+    array = workspace.lend((4, 3), F32)
+    assert array.flags.writeable
+
+
+def test_growth_and_dtype_replace_a_block():
+    workspace = Workspace()
+    for shape, dtype in [((4,), F32), ((400,), F32), ((400,), np.dtype(np.float64)), ((0,), F32)]:
+        array = workspace.lend(shape, dtype)
+        assert array.shape == shape
+        assert array.dtype == dtype
+        array[:] = 1
+
+
+def test_a_copy_has_its_own():
+    workspace = Workspace()
+    where = address(workspace.lend((50,), F32))
+    assert address(copy.deepcopy(workspace).lend((50,), F32)) != where
+
+
+LAYERS = [
+    lambda: Linear(8, 8, rng=0),
+    lambda: BatchNorm1d(8),
+    ReLU,
+    LeakyReLU,
+    Sigmoid,
+    Tanh,
+    GELU,
+    Softmax,
+    lambda: Dropout(rng=0),
+    lambda: Sequential(Linear(8, 8, rng=0), BatchNorm1d(8), ReLU()),
+]
+
+
+@pytest.mark.parametrize("make", LAYERS)
+def test_results_are_the_callers_to_keep(rng, make):
+    layer = make()
+    kept = []
+    for n in (6, 6, 3, 6, 9):
+        x, dy = (rng.standard_normal((n, 8)).astype(np.float32) for _ in range(2))
+        y = layer(x, training=True)
+        dx = layer.backward(dy)
+        kept += [(y, y.copy()), (dx[1:], dx[1:].copy()), (layer(x), layer(x))]
+    for array, values in kept:
+        np.testing.assert_array_equal(array, values)
+
+
+@pytest.mark.parametrize("make", LAYERS)
+def test_a_result_that_is_not_kept_costs_no_memory(rng, make):
+    layer = make()
+    x = rng.standard_normal((6, 8)).astype(np.float32)
+    seen = {address(layer(x, training=True)) for _ in range(5)}
+    seen_dx = {address(layer.backward(x)) for _ in range(5)}
+    assert len(seen) == len(seen_dx) == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        (CrossEntropyLoss(), lambda n: np.zeros(n, np.int64)),
+        (MSELoss(), lambda n: np.zeros((n, 64), np.float32)),
+        (BCEWithLogitsLoss(), lambda n: np.zeros((n, 64), np.float32)),
+    ],
+)
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
+def test_a_steady_training_step_allocates_nothing_large(rng, loss, targets, optimizer):
+    n = 512  # an activation is 128 KiB; labels and statistics of rows and channels are up to 4 KiB
+    net = Sequential(
+        Linear(64, 64, rng=0),
+        BatchNorm1d(64),
+        ReLU(),
+        Sequential(Linear(64, 64, rng=1), ReLU(), Dropout(0.1, rng=0)),
+        Linear(64, 64, rng=2),
+        Tanh(),
+        GELU(),
+    )
+    optimizer = optimizer(net.parameters(), lr=0.01)
+    x, t = rng.standard_normal((n, 64)).astype(np.float32), targets(n)
+
+    def run(steps, rows):
+        for _ in range(steps):
+            y = net(x[:rows], training=True)
+            loss(y, t[:rows])
+            dx = net.backward(loss.backward())
+            optimizer.step()
+        return y, dx
+
+    run(3, n)
+    run(1, n // 2)  # a tail does not throw the large workspaces away
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        run(3, n)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # All that lives at one time, objects of Python and NumPy's conversion buffer (of 8192 booleans,
+    # in Dropout) included: a quarter of one activation.
+    assert peak - before < 32 * 1024
