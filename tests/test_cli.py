@@ -171,8 +171,9 @@ def test_the_speed_stands_beside_that_of_numpy() -> None:
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
     found = re.search(
-        r"fastbn ([\d,]+) images/s, plain NumPy ([\d,]+): ([\d.]+) times as fast "
-        r"\(training steps of batch size 32, 1 thread each, medians of 9 interleaved rounds\)",
+        r"fastbn ([\d,]+) images/s, NumPy ([\d,]+): ([\d.]+) times as fast "
+        r"\(the same net in plain NumPy; batch size 32, 1 thread each, "
+        r"medians of 9 interleaved rounds\)",
         text,
     )
     assert found is not None, text

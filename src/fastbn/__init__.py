@@ -5,7 +5,8 @@
 mini-batches.  Required: NumPy alone.
 """
 
-from fastbn import datasets
+from typing import TYPE_CHECKING, Any
+
 from fastbn._core import __version__
 from fastbn.functional import (
     batch_norm,
@@ -50,7 +51,10 @@ from fastbn.layers import (
 from fastbn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from fastbn.optim import SGD, Adam, AdamW
 from fastbn.runtime import get_num_threads, info, set_num_threads, threads, use_target
-from fastbn.train import Callback, EarlyStopping, History, Trainer
+
+if TYPE_CHECKING:
+    from fastbn import datasets
+    from fastbn.train import Callback, EarlyStopping, History, Trainer
 
 __all__ = [
     "GELU",
@@ -107,3 +111,28 @@ __all__ = [
     "threads",
     "use_target",
 ]
+
+# Who only multiplies matrices should not wait for the training loop and the file readers, which
+# bring in a third of all modules: these names are imported when they are first used.
+_LAZY = {
+    "Callback": "fastbn.train",
+    "EarlyStopping": "fastbn.train",
+    "History": "fastbn.train",
+    "Trainer": "fastbn.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in ("datasets", "train"):
+        return import_module(f"fastbn.{name}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fastbn' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,8 +10,7 @@ and returns the gradients with respect to the forward's arguments.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -340,8 +339,7 @@ def batch_norm_backward(
     return _core.batch_norm_backward(dy, cache, out=out)
 
 
-@dataclass(frozen=True, slots=True)
-class LinearBatchNormReLUCache:
+class LinearBatchNormReLUCache(NamedTuple):
     """What `linear_bn_relu_backward` needs of the forward pass: references, no copies."""
 
     x: Array

@@ -82,6 +82,7 @@ class BatchNorm:
     eps: float
     mean: Array
     var: Array
+    deviations: Array  # x - mean, more exact than from the rounded mean
     constant: bool  # the statistics were given
 
     @property
@@ -92,7 +93,7 @@ class BatchNorm:
 
     @property
     def normalized(self) -> Array:
-        return (self.x - self.mean) * self.invstd
+        return self.deviations * self.invstd
 
     @property
     def y(self) -> Array:
@@ -119,14 +120,13 @@ def batch_norm(
 ) -> BatchNorm:
     """Batch norm of (rows, channels); with `mean` and `var`, these, else the batch's own."""
     wide = oracle_dtype(x.dtype.type)
-    rows = x.astype(wide)
-    constant = mean is not None
-    if mean is None or var is None:
-        # From deviations: the sum of large values would lose what the oracle is there to show.
-        first = rows[0]
-        mean = first + (rows - first).mean(axis=0)
-        var = ((rows - mean) ** 2).mean(axis=0) - (rows - mean).mean(axis=0) ** 2
-    return BatchNorm(
-        rows, weight.astype(wide), shift.astype(wide), eps, mean.astype(wide), var.astype(wide),
-        constant,
-    )
+    rows, weight, shift = (a.astype(wide) for a in (x, weight, shift))
+    if mean is not None and var is not None:
+        mean, var = mean.astype(wide), var.astype(wide)
+        return BatchNorm(rows, weight, shift, eps, mean, var, rows - mean, constant=True)
+    # Deviations from the first row are exact, or nearly so, where the values are large and alike.
+    from_first = rows - rows[0]
+    deviations = from_first - from_first.mean(axis=0)
+    mean = rows[0] + from_first.mean(axis=0)
+    var = (deviations**2).mean(axis=0)
+    return BatchNorm(rows, weight, shift, eps, mean, var, deviations, constant=False)

@@ -671,8 +671,12 @@ def test_in_place_inference_and_backward(target, dtype, rng, shape, axis):
     dx = _core.batch_norm_backward(dy, cache)[0]
     for name in WRITABLE:
         both = LAYOUTS[name](x.copy())
-        assert _core.batch_norm(both, **p, **options, out=both)[0] is both
+        got, own_cache = _core.batch_norm(both, **p, **options, out=both)
+        assert got is both
         assert bits(both) == bits(y), name
+        if own_cache.x is both:  # not a copy: what the backward pass needs is gone
+            with pytest.raises(ValueError, match="wrote its result over x"):
+                _core.batch_norm_backward(dy, own_cache)
         gradient = LAYOUTS[name](dy.copy())
         assert _core.batch_norm_backward(gradient, cache, out=gradient)[0] is gradient
         assert bits(gradient) == bits(dx), name
@@ -690,6 +694,24 @@ def test_training_in_place_is_refused(dtype, rng):
     with pytest.raises(ValueError, match="out overlaps the x"):
         _core.batch_norm_backward(x.copy(), cache, out=x)
     assert bits(x) == bits(kept)
+
+
+def test_neighbours_in_memory_do_not_overlap(target, dtype, rng):
+    """Columns of one array: their bounds overlap, their elements do not."""
+    whole, pairs = np.zeros((9, 15), dtype), np.ones((5, 4), dtype)
+    x, out, dx = whole[:, :5], whole[:, 5:10], whole[:, 10:]
+    x[...] = normal(rng, 9, 5, dtype=dtype)
+    mean, var, dgamma, dbeta = pairs.T
+    y, cache = _core.batch_norm(
+        x, None, None, mean, var, training=True, momentum=1.0, activation="relu", out=out
+    )
+    results = out, *_core.batch_norm_backward(out, cache, out=dx, dgamma=dgamma, dbeta=dbeta)
+    own_mean, own_var = np.ones((2, 5), dtype)
+    want, cache = _core.batch_norm(
+        x.copy(), None, None, own_mean, own_var, training=True, momentum=1.0, activation="relu"
+    )
+    wanted = want, *_core.batch_norm_backward(want, cache), own_mean, own_var
+    assert [bits(a) for a in (*results, mean, var)] == [bits(a) for a in wanted]
 
 
 class Views:

@@ -140,6 +140,15 @@ def test_copies_of_a_net(duplicate):
     np.testing.assert_array_equal(duplicate(net)(x, training=True), net(x, training=True))
 
 
+def test_a_shallow_copy_shares_the_parameters():
+    net, x = trained()
+    held = net[0].weight.data
+    other = copy.copy(net)
+    assert other[0] is net[0]
+    held += 1  # still the live array
+    np.testing.assert_array_equal(other(x), net(x))
+
+
 def test_layers_of_ones_own():
     class Residual(Layer):
         def __init__(self, size):

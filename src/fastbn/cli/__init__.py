@@ -12,9 +12,10 @@ import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
+from fastbn._core import __version__
 from fastbn.cli.info import add_info
 from fastbn.cli.output import warn
-from fastbn.cli.parser import Parser, UsageError, version
+from fastbn.cli.parser import Parser, UsageError
 from fastbn.cli.train import add_train
 
 __all__ = ["main"]
@@ -57,7 +58,7 @@ def _parser() -> Parser:
         prog="fastbn",
         description="Trains small neural nets with batch normalization at the speed of the CPU.",
     )
-    parser.add_argument("--version", action="version", version=f"fastbn {version()}")
+    parser.add_argument("--version", action="version", version=f"fastbn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     add_train(commands)
     add_info(commands)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 import fastbn
@@ -80,7 +81,10 @@ def held_back(threads: int) -> list[str]:
 def _environment(threads: int) -> dict[str, str]:
     """Return the environment in which NumPy is at its best with so many threads."""
     variables = {name: value for name, value in os.environ.items() if name not in _SLOWING}
-    return variables | dict.fromkeys(_THREADS, str(threads))
+    # This very fastbn, wherever the other process would look for it by itself.
+    home = str(Path(fastbn.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+    return variables | dict.fromkeys(_THREADS, str(threads)) | {"PYTHONPATH": path}
 
 
 def compare(net: Layer, optimizer: Optimizer, x: Array, y: Array, task: Task) -> Comparison:
@@ -161,7 +165,7 @@ class _NumpySide:
 
     def __init__(self, task: Task, variables: dict[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fastbn.cli.numpy_worker"],
+            [sys.executable, "-P", "-m", "fastbn.cli.numpy_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

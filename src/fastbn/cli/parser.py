@@ -7,8 +7,6 @@ import math
 import sys
 from typing import Any, NoReturn
 
-from fastbn import _core
-
 _LARGEST_LAYER = 1 << 16
 
 
@@ -31,11 +29,6 @@ class Parser(argparse.ArgumentParser):
         """Print one line, and exit with code 2."""
         print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
-
-
-def version() -> str:
-    """Return the version of the library."""
-    return _core.__version__
 
 
 def at_least_one(text: str) -> int:

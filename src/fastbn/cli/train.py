@@ -13,7 +13,7 @@ from fastbn.cli.model import DEFAULTS, build_net, build_optimizer
 from fastbn.cli.numpy_worker import Task
 from fastbn.cli.options import add_options
 from fastbn.cli.output import print_table, warn
-from fastbn.cli.parser import Parser, UsageError, version
+from fastbn.cli.parser import Parser, UsageError
 from fastbn.data import MiniBatches
 from fastbn.layers import Sequential
 from fastbn.losses import CrossEntropyLoss
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
         If the data cannot be read, or the arguments do not fit them or one another.
     """
     session = Session(options)
-    print_table(session.description(), title=f"fastbn {version()}")
+    print_table(session.description(), title=f"fastbn {fastbn.__version__}")
     history = session.train()
     print()
     results = session.results(history)
@@ -220,12 +220,12 @@ class Session:
             (
                 "speed",
                 f"fastbn {comparison.fastbn:,.0f} {self.unit}/s, "
-                f"plain NumPy {comparison.numpy:,.0f}: {comparison.ratio:.2f} times as fast",
+                f"NumPy {comparison.numpy:,.0f}: {comparison.ratio:.2f} times as fast",
             ),
             (
                 "",
-                f"(training steps of batch size {comparison.batch_size:,}, {threads} each, "
-                f"medians of {comparison.rounds} interleaved rounds)",
+                f"(the same net in plain NumPy; batch size {comparison.batch_size:,}, "
+                f"{threads} each, medians of {comparison.rounds} interleaved rounds)",
             ),
         ]
 

@@ -106,9 +106,11 @@ class Sequential(Layer):
         return iter(self.layers)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Gather the parameters again, as copied ones stand alone."""
+        """Gather copied parameters again, which stand alone; a shallow copy shares them."""
         self.__dict__.update(state)
-        gather(self.parameters())
+        parameters = self.parameters()
+        if len({id(parameter.place.data) for parameter in parameters}) > 1:
+            gather(parameters)
 
     def __repr__(self) -> str:
         lines = [f"  ({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self.children()]

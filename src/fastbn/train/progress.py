@@ -86,23 +86,23 @@ class ProgressBar(EpochLines):
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("iterations, {task.fields[eta]} left"),
+            TextColumn("iterations{task.fields[rest]}"),
             transient=True,
             auto_refresh=False,
         )
-        self._task = self._bar.add_task("", total=0, eta="")
-        self._bar.start()
+        self._task = self._bar.add_task("", total=0, rest="")
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Start the bar anew."""
         assert self._bar is not None
         plan = self.trainer.history.accounting
-        self._started, self._first = time.perf_counter(), self.trainer.history.iterations
+        self._started = time.perf_counter()
         self._bar.reset(
             self._task,
             total=plan.iterations_per_epoch,
             description=f"epoch {epoch + 1}/{plan.epochs}",
         )
+        self._bar.start()
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """Move the bar, now and then."""
@@ -112,8 +112,10 @@ class ProgressBar(EpochLines):
         assert self._bar is not None
         self._drawn = now
         plan = self.trainer.history.accounting
-        seconds = (now - self._started) / (batch + 1) * (plan.iterations_per_epoch - batch - 1)
-        self._bar.update(self._task, completed=batch + 1, eta=f"{seconds:.0f} s", refresh=True)
+        seconds = (now - self._started) * (plan.iterations_per_epoch / (batch + 1) - 1)
+        self._bar.update(
+            self._task, completed=batch + 1, rest=f", {seconds:.0f} s left", refresh=True
+        )
 
     def on_train_end(self, logs: Logs) -> None:
         """Take the bar away."""

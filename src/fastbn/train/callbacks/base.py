@@ -74,32 +74,33 @@ class CallbackList:
         self._batch_begin = _overridden(callbacks, "on_batch_begin")
         self._batch_end = _overridden(callbacks, "on_batch_end")
 
-    @property
-    def watches_batches(self) -> bool:
-        """Whether some callback wants the values of every batch."""
-        return bool(self._batch_end)
-
     def train_begin(self) -> None:
+        """Call every `on_train_begin`."""
         for hook in self._train_begin:
             hook({})
 
     def train_end(self, logs: Logs) -> None:
+        """Call every `on_train_end`."""
         for hook in self._train_end:
             hook(logs)
 
     def epoch_begin(self, epoch: int) -> None:
+        """Call every `on_epoch_begin`."""
         for hook in self._epoch_begin:
             hook(epoch, {})
 
     def epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Call every `on_epoch_end`."""
         for hook in self._epoch_end:
             hook(epoch, logs)
 
     def batch_begin(self, batch: int) -> None:
+        """Call every `on_batch_begin`."""
         for hook in self._batch_begin:
             hook(batch, {})
 
     def batch_end(self, batch: int, logs: Logs) -> None:
+        """Call every `on_batch_end`."""
         for hook in self._batch_end:
             hook(batch, logs)
 
