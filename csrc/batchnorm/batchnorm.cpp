@@ -31,9 +31,9 @@ double bytes_of(const ChannelView<T>& v) {
   return double(v.outer) * double(v.channels) * double(v.inner) * sizeof(T);
 }
 
-// Channels that one pass of a thread takes at a time.  Channels last: as many as keep a panel in L2,
-// in whole cache lines; where not even one line of each row does, nothing can be kept, and a wide
-// panel streams best.  Channels first: one.
+// Channels that one pass of a thread takes at a time.  Channels last: as many as keep a panel in
+// L2, in whole cache lines; where not even one line of each row does, nothing can be kept, and a
+// wide panel streams best.  Channels first: one.
 template <class T>
 index_t panel_channels(const ChannelView<T>& v) {
   if (v.inner != 1) return 1;
@@ -203,7 +203,7 @@ void batch_norm_backward(const ChannelView<const T>& dy, const ChannelView<const
   });
 }
 
-#define FASTBN_INSTANTIATE(T)                                                                     \
+#define FASTBN_INSTANTIATE(T)                                                                      \
   template void batch_norm_training<T>(const ChannelView<const T>&, const BatchNormParameters<T>&, \
                                        const ChannelView<T>&, const BatchNormStatistics<T>&);      \
   template void batch_norm_inference<T>(const ChannelView<const T>&,                               \

@@ -19,7 +19,8 @@ FASTBN_INLINE Vec<T> normalized(Vec<T> x, Vec<T> mean, Vec<T> scale, Vec<T> shif
   return fma(x - mean, scale, shift);
 }
 
-// dy where ReLU let y through; not (y <= 0) rather than y > 0, so that NaN passes as it did forward.
+// dy where ReLU let y through; not (y <= 0) rather than y > 0, so that NaN passes as it did
+// forward.
 template <class T, bool kRelu>
 FASTBN_INLINE Vec<T> gradient(Vec<T> dy, Vec<T> x, Vec<T> mean, Vec<T> scale, Vec<T> shift) {
   if constexpr (kRelu) {
@@ -165,7 +166,8 @@ void last_apply_as(const BatchNormBlock<T>& g) {
   for_each_vector<T>(g.cols, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
     const Vec<T> mean = lanes.load(g.mean + j), scale = lanes.load(g.scale + j),
                  shift = lanes.load(g.shift + j);
-    for (index_t i = 0; i < g.rows; ++i) apply_element<T, kRelu>(g, i, j, lanes, mean, scale, shift);
+    for (index_t i = 0; i < g.rows; ++i)
+      apply_element<T, kRelu>(g, i, j, lanes, mean, scale, shift);
   });
 }
 
@@ -179,7 +181,8 @@ struct BackwardChannel {
   Vec<T> mean, scale, shift, a, b, c;
 };
 
-// kStatistics: the statistics came from x itself and passed a gradient on, so dx has all three terms.
+// kStatistics: the statistics came from x itself and passed a gradient on, so dx has all three
+// terms.
 template <class T, bool kRelu, bool kStatistics, class Lanes>
 FASTBN_INLINE void backward_element(const BatchNormBlock<T>& g, index_t i, index_t j, Lanes lanes,
                                     const BackwardChannel<T>& k) {
@@ -213,7 +216,8 @@ void last_backward_apply(const BatchNormBlock<T>& g) {
   }
 }
 
-// ---- channels first: registers hold positions of one channel, their lanes are added at the end ----
+// ---- channels first: registers hold positions of one channel, their lanes are added at the end
+// ----
 
 template <class T>
 struct LaneTotals {
@@ -303,9 +307,12 @@ void first_apply(const BatchNormBlock<T>& g) {
 
 template <class T, bool kRelu, bool kStatistics>
 void first_backward_apply_as(const BatchNormBlock<T>& g) {
-  BackwardChannel<T> k{Vec<T>::broadcast(*g.mean),  Vec<T>::broadcast(*g.scale),
-                       Vec<T>::broadcast(*g.shift), Vec<T>::broadcast(*g.a),
-                       Vec<T>::zero(),              Vec<T>::zero()};
+  BackwardChannel<T> k{Vec<T>::broadcast(*g.mean),
+                       Vec<T>::broadcast(*g.scale),
+                       Vec<T>::broadcast(*g.shift),
+                       Vec<T>::broadcast(*g.a),
+                       Vec<T>::zero(),
+                       Vec<T>::zero()};
   if constexpr (kStatistics) k.b = Vec<T>::broadcast(*g.b), k.c = Vec<T>::broadcast(*g.c);
   for (index_t i = 0; i < g.rows; ++i) {
     for_each_vector<T>(g.cols, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {

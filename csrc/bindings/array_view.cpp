@@ -88,7 +88,9 @@ bool overlaps_itself(const py::array& a) {
   return false;
 }
 
-bool is_contiguous(const py::array& a) { return (a.flags() & py::array::c_style) != 0; }
+bool is_contiguous(const py::array& a) {
+  return (a.flags() & py::array::c_style) != 0;
+}
 
 }  // namespace
 
@@ -130,9 +132,13 @@ std::string to_string(const Shape& shape) {
   return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-std::string dtype_name(const py::array& array) { return py::str(array.dtype()); }
+std::string dtype_name(const py::array& array) {
+  return py::str(array.dtype());
+}
 
-bool is_float32(const py::array& array) { return array.dtype().num() == kNumpyFloat32; }
+bool is_float32(const py::array& array) {
+  return array.dtype().num() == kNumpyFloat32;
+}
 
 void require_same_dtype(const py::array& a, const char* a_name, const py::array& b,
                         const char* b_name) {
@@ -164,7 +170,10 @@ py::array new_array(bool float32, const Shape& shape) {
 bool may_overlap(const py::array& a, const py::array& b) {
   const auto [a_low, a_high] = bounds(a);
   const auto [b_low, b_high] = bounds(b);
-  return a_low < b_high && b_low < a_high;
+  if (a_low >= b_high || b_low >= a_high) return false;
+  // Neighbouring columns of one array have overlapping bounds and no element in common.
+  constexpr int kMaxWork = 1000;
+  return py::module_::import("numpy").attr("may_share_memory")(a, b, kMaxWork).cast<bool>();
 }
 
 bool same_memory(const py::array& a, const py::array& b) {
@@ -181,8 +190,8 @@ namespace {
 
 py::array checked_out(const py::handle& out, const char* name, bool float32, const Shape& shape) {
   if (!py::isinstance<py::array>(out)) {
-    throw py::type_error(std::string(name) + " must be a numpy.ndarray to be written in place, got " +
-                         type_name(out));
+    throw py::type_error(std::string(name) +
+                         " must be a numpy.ndarray to be written in place, got " + type_name(out));
   }
   py::array a = as_array(out, name);
   if (a.dtype().num() != (float32 ? kNumpyFloat32 : kNumpyFloat64) || !is_native(a.dtype())) {

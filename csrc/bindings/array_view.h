@@ -49,8 +49,8 @@ void require_shape(const py::array& array, const char* name, const Shape& shape,
 
 py::array new_array(bool float32, const Shape& shape);
 
-// True if the two occupy overlapping stretches of memory (by their bounds: may be true where only
-// gaps overlap, never false where elements do).
+// Whether elements of the two may share memory: never false where they do, and true where they do
+// not only if that is too hard to tell.
 bool may_overlap(const py::array& a, const py::array& b);
 // The same memory element for element: an elementwise kernel may work in place.
 bool same_memory(const py::array& a, const py::array& b);
@@ -67,9 +67,9 @@ class Output {
 
   // The caller's array or the new one.
   const py::array& array() const { return array_; }
-  // Memory for a kernel that takes any strides, or for one that takes C-contiguous arrays alone: the
-  // array itself, or a temporary that take() copies.  With `load`, the temporary starts with the
-  // array's values.
+  // Memory for a kernel that takes any strides, or for one that takes C-contiguous arrays alone:
+  // the array itself, or a temporary that take() copies.  With `load`, the temporary starts with
+  // the array's values.
   const py::array& strided(bool load = false);
   const py::array& contiguous(bool load = false);
   // Copies a temporary back and returns the array.

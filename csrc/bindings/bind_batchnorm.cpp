@@ -14,6 +14,7 @@ struct BatchNormCache {
   Shape shape;           // of y, as the caller sees it
   int axis;              // the channel axis, not negative
   bool training, relu;
+  bool overwritten;  // y took the place of x
 
   template <class T>
   BatchNormStatistics<T> view() const {
@@ -21,8 +22,10 @@ struct BatchNormCache {
     const index_t c = statistics.shape(1);
     return {p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c};
   }
-  py::array row(int i) const {
-    return py::reinterpret_borrow<py::array>(statistics[py::int_(i)]);
+  py::array row(int i) const {  // read-only: the backward pass relies on it
+    py::array values = py::reinterpret_borrow<py::array>(statistics[py::int_(i)]);
+    values.attr("setflags")(py::arg("write") = false);
+    return values;
   }
 };
 
@@ -89,7 +92,9 @@ bool fits_kernels(const py::array& a, int axis) {
   return channel_view(a, axis, &unused);
 }
 
-py::array fitting(const py::array& a, int axis) { return fits_kernels(a, axis) ? a : contiguous(a); }
+py::array fitting(const py::array& a, int axis) {
+  return fits_kernels(a, axis) ? a : contiguous(a);
+}
 
 template <class T>
 ChannelView<T> view_of(const py::array& a, int axis) {
@@ -104,8 +109,8 @@ const py::array& destination(Output& out, int axis) {
 }
 
 // A checked per-channel argument.
-std::optional<py::array> channel_vector(const py::object& object, const char* name, const py::array& x,
-                         py::ssize_t channels) {
+std::optional<py::array> channel_vector(const py::object& object, const char* name,
+                                        const py::array& x, py::ssize_t channels) {
   if (object.is_none()) return std::nullopt;
   py::array v = contiguous_input(object, name);
   require_same_dtype(v, name, x, "x");
@@ -129,8 +134,9 @@ void require_statistics(const py::object& mean, const py::object& var, bool trai
 
 void require_number(const char* name, double value, double low, double high) {
   if (value >= low && value <= high) return;
-  throw py::value_error(std::string(name) + " must be from " + py::str(py::float_(low)).cast<std::string>() +
-                        " to " + py::str(py::float_(high)).cast<std::string>() + ", got " +
+  throw py::value_error(std::string(name) + " must be from " +
+                        py::str(py::float_(low)).cast<std::string>() + " to " +
+                        py::str(py::float_(high)).cast<std::string>() + ", got " +
                         py::str(py::float_(value)).cast<std::string>());
 }
 
@@ -145,6 +151,19 @@ void require_enough_values(const py::array& x, int axis) {
       to_string(shape));
 }
 
+// Where two results share memory, or a result and what the backward pass needs, no order of writing
+// is right.
+void require_apart(const py::array& a, const char* a_name, const py::array& b, const char* b_name,
+                   const char* why) {
+  if (!may_overlap(a, b)) return;
+  throw py::value_error(std::string(a_name) + " overlaps " + b_name + why);
+}
+constexpr const char* kBothWritten = ", and both are written";
+
+void separate(std::optional<py::array>& input, const py::array& output) {
+  if (input) bindings::separate(*input, output);
+}
+
 py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma_object,
                              const py::object& beta_object, const py::object& mean_object,
                              const py::object& var_object, bool training, double momentum,
@@ -154,11 +173,11 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   axis = channel_axis(x, axis);
   const Shape shape = shape_of(x);
   const py::ssize_t channels = shape[static_cast<std::size_t>(axis)];
-  const auto gamma = channel_vector(gamma_object, "gamma", x, channels);
-  const auto beta = channel_vector(beta_object, "beta", x, channels);
+  auto gamma = channel_vector(gamma_object, "gamma", x, channels);
+  auto beta = channel_vector(beta_object, "beta", x, channels);
   require_statistics(mean_object, var_object, training);
-  const auto mean = channel_vector(mean_object, "running_mean", x, channels);
-  const auto var = channel_vector(var_object, "running_var", x, channels);
+  auto mean = channel_vector(mean_object, "running_mean", x, channels);
+  auto var = channel_vector(var_object, "running_var", x, channels);
   const bool tracks = training && !mean_object.is_none();
   require_number("momentum", momentum, 0, 1);
   require_number("eps", eps, 0, HUGE_VAL);
@@ -168,17 +187,24 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   // Running statistics are the caller's own arrays, updated in place.
   Output new_mean(tracks ? mean_object : py::none(), "running_mean", is_float32(x), {channels});
   Output new_var(tracks ? var_object : py::none(), "running_var", is_float32(x), {channels});
-  if (!out_object.is_none() && may_overlap(x, out.array())) {
-    if (training) {
-      throw py::value_error(
-          "out overlaps x, which the backward pass needs; give another array, or training=False");
-    }
-    if (!same_memory(x, out.array())) separate(x, out.array());
+  if (training) {
+    constexpr const char* why =
+        ", which the backward pass needs; give another array, or training=False";
+    require_apart(out.array(), "out", x, "x", why);
+    require_apart(new_mean.array(), "running_mean", x, "x", why);
+    require_apart(new_var.array(), "running_var", x, "x", why);
+    require_apart(new_mean.array(), "running_mean", out.array(), "out", kBothWritten);
+    require_apart(new_var.array(), "running_var", out.array(), "out", kBothWritten);
+    require_apart(new_mean.array(), "running_mean", new_var.array(), "running_var", kBothWritten);
+  } else if (!same_memory(x, out.array())) {
+    bindings::separate(x, out.array());
   }
+  for (auto* input : {&gamma, &beta, &mean, &var}) separate(*input, out.array());
   x = fitting(x, axis);
 
   auto cache = std::make_unique<BatchNormCache>(
-      BatchNormCache{x, new_array(is_float32(x), {6, channels}), shape, axis, training, relu});
+      BatchNormCache{x, new_array(is_float32(x), {6, channels}), shape, axis, training, relu,
+                     same_memory(x, out.array())});
   const py::array y = destination(out, axis);
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);
@@ -207,9 +233,13 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
 }
 
 py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNormCache& cache,
-                                      const py::object& out_object,
-                                      const py::object& dgamma_object,
+                                      const py::object& out_object, const py::object& dgamma_object,
                                       const py::object& dbeta_object) {
+  if (cache.overwritten) {
+    throw py::value_error(
+        "the forward pass wrote its result over x, which the backward pass needs; give another "
+        "out");
+  }
   py::array dy = input(dy_object, "dy");
   require_same_dtype(dy, "dy", cache.x, "x");
   require_shape(dy, "dy", cache.shape, "the shape of x in the forward pass");
@@ -218,12 +248,16 @@ py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNo
   Output out(out_object, "out", float32, cache.shape);
   Output dgamma(dgamma_object, "dgamma", float32, {channels});
   Output dbeta(dbeta_object, "dbeta", float32, {channels});
-  if (!out_object.is_none()) {
-    if (may_overlap(cache.x, out.array())) {
-      throw py::value_error("out overlaps the x of the forward pass");
-    }
-    if (!same_memory(dy, out.array())) separate(dy, out.array());
-  }
+  constexpr const char* why = " of the forward pass";
+  require_apart(out.array(), "out", cache.x, "the x", why);
+  require_apart(dgamma.array(), "dgamma", cache.x, "the x", why);
+  require_apart(dbeta.array(), "dbeta", cache.x, "the x", why);
+  require_apart(dgamma.array(), "dgamma", out.array(), "out", kBothWritten);
+  require_apart(dbeta.array(), "dbeta", out.array(), "out", kBothWritten);
+  require_apart(dgamma.array(), "dgamma", dbeta.array(), "dbeta", kBothWritten);
+  if (!same_memory(dy, out.array())) bindings::separate(dy, out.array());
+  bindings::separate(dy, dgamma.array());
+  bindings::separate(dy, dbeta.array());
   dy = fitting(dy, cache.axis);
   const py::array dx = destination(out, cache.axis);
   const py::array gamma_to = dgamma.contiguous(), beta_to = dbeta.contiguous();
@@ -257,9 +291,8 @@ void register_batchnorm(py::module_& m) {
         arg("running_mean") = py::none(), arg("running_var") = py::none(), py::kw_only(),
         arg("training"), arg("momentum") = 0.1, arg("eps") = 1e-5, arg("axis") = 1,
         arg("unbiased") = true, arg("activation") = py::none(), arg("out") = py::none());
-  m.def("batch_norm_backward", &batch_norm_backward_binding, arg("dy"), arg("cache"),
-        py::kw_only(), arg("out") = py::none(), arg("dgamma") = py::none(),
-        arg("dbeta") = py::none());
+  m.def("batch_norm_backward", &batch_norm_backward_binding, arg("dy"), arg("cache"), py::kw_only(),
+        arg("out") = py::none(), arg("dgamma") = py::none(), arg("dbeta") = py::none());
 }
 
 }  // namespace fastbn::bindings

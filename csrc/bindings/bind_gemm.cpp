@@ -10,9 +10,9 @@ void require_product_shapes(const py::array& a, bool trans_a, const py::array& b
   const py::ssize_t k_a = a.shape(trans_a ? 0 : 1), k_b = b.shape(trans_b ? 1 : 0);
   if (k_a == k_b) return;
   throw py::value_error("inner dimensions differ: a" + std::string(trans_a ? ".T" : "") + " has " +
-                        std::to_string(k_a) + " columns (shape " + to_string(shape_of(a)) +
-                        "), b" + (trans_b ? ".T" : "") + " has " + std::to_string(k_b) +
-                        " rows (shape " + to_string(shape_of(b)) + ")");
+                        std::to_string(k_a) + " columns (shape " + to_string(shape_of(a)) + "), b" +
+                        (trans_b ? ".T" : "") + " has " + std::to_string(k_b) + " rows (shape " +
+                        to_string(shape_of(b)) + ")");
 }
 
 py::array gemm_binding(const py::object& a_object, const py::object& b_object,
@@ -30,7 +30,8 @@ py::array gemm_binding(const py::object& a_object, const py::object& b_object,
   }
   const bool relu = wants_relu(activation);
   if (beta != 0 && c_object.is_none()) {
-    throw py::value_error("beta is " + std::to_string(beta) + " but c is None: there is nothing to scale");
+    throw py::value_error("beta is " + std::to_string(beta) +
+                          " but c is None: there is nothing to scale");
   }
   Output c(c_object, "c", is_float32(a), {m, n});
   if (!c_object.is_none()) {

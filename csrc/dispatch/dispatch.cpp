@@ -48,8 +48,8 @@ const Target& find(const std::string& name) {
     }
     return t;
   }
-  throw std::invalid_argument("unknown target '" + name + "'; available: " +
-                              joined(available_targets()));
+  throw std::invalid_argument("unknown target '" + name +
+                              "'; available: " + joined(available_targets()));
 }
 
 const Target& initial() {
@@ -68,7 +68,9 @@ std::atomic<const Target*>& active() {
 
 }  // namespace
 
-const KernelTable& active_table() { return *active().load(std::memory_order_acquire)->table; }
+const KernelTable& active_table() {
+  return *active().load(std::memory_order_acquire)->table;
+}
 
 std::vector<std::string> built_targets() {
   std::vector<std::string> names;
@@ -84,7 +86,9 @@ std::vector<std::string> available_targets() {
   return names;
 }
 
-std::string target() { return active().load(std::memory_order_acquire)->name; }
+std::string target() {
+  return active().load(std::memory_order_acquire)->name;
+}
 
 void set_target(const std::string& name) {
   active().store(&find(name), std::memory_order_release);

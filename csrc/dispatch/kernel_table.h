@@ -1,9 +1,9 @@
 // The kernels of one target, as data: a table per target, one of them in force.
 //
-// A kernel is serial and works on raw pointers; blocking, scratch and threads belong to the drivers.
-// Argument structs live beside their kernels' operation (gemm/gemm_args.h and so on): plain data
-// without member functions, since this header is compiled into every target and an inline function
-// of it could be kept by the linker in a copy that only the newest CPU can run.
+// A kernel is serial and works on raw pointers; blocking, scratch and threads belong to the
+// drivers. Argument structs live beside their kernels' operation (gemm/gemm_args.h and so on):
+// plain data without member functions, since this header is compiled into every target and an
+// inline function of it could be kept by the linker in a copy that only the newest CPU can run.
 #pragma once
 
 #include "batchnorm/batchnorm_args.h"

@@ -31,14 +31,16 @@ index_t balanced_step(index_t n, index_t most) {
   return (n + pieces - 1) / pieces;
 }
 
-index_t rounded_up(index_t n, index_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+index_t rounded_up(index_t n, index_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
 
 // How a part of C is computed: what is packed, the sizes of blocks, and scratch in elements.
 struct Plan {
   enum class PackB {
-    never,    // one row tile: B streams through once
+    never,       // one row tile: B streams through once
     on_the_way,  // the first row tile leaves it packed
-    before    // its columns are not contiguous
+    before       // its columns are not contiguous
   };
   PackB pack_b;
   bool pack_a;
@@ -51,7 +53,9 @@ struct Plan {
   Plan(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
        const Matrix<T>& c, T beta) {
     const index_t k = a.cols, nr = kern.vectors * kern.width;
-    pack_b = b.col_stride != 1 ? PackB::before : c.rows > kern.mr ? PackB::on_the_way : PackB::never;
+    pack_b = b.col_stride != 1  ? PackB::before
+             : c.rows > kern.mr ? PackB::on_the_way
+                                : PackB::never;
     // Packed A costs one pass and serves every panel: it pays from a few panels on.
     pack_a = c.rows > kern.mr && c.cols > 3 * nr;
     copy_c = c.col_stride != 1;

@@ -15,9 +15,9 @@ using index_t = std::ptrdiff_t;
 //            +-------+
 //   A        C
 //  +------+  +-------+
-//  |tile 0|  |       |   a tile: mr rows; element (i, p) of tile t is a[t * a_tile + i * a_row + p * a_k]
-//  |tile 1|  |       |   unpacked: a_tile = mr * a_row;  packed: a_row = 1, a_k = mr, a_tile = mr * k
-//  | ...  |  |       |
+//  |tile 0|  |       |   a tile: mr rows; element (i, p) of tile t is a[t * a_tile + i * a_row + p
+//  * a_k] |tile 1|  |       |   unpacked: a_tile = mr * a_row;  packed: a_row = 1, a_k = mr, a_tile
+//  = mr * k | ...  |  |       |
 //  +------+  +-------+
 //
 // Every element is one chain of fused multiply-adds over k in ascending order that starts at zero,

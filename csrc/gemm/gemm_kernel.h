@@ -178,7 +178,8 @@ FASTBN_INLINE void transpose_square(int rows, Columns columns, int cols, const T
     }
   } else {
     FASTBN_UNROLL
-    for (int i = 0; i < w; ++i) r[i] = i < rows ? columns.load(from + i * from_row) : Vec<T>::zero();
+    for (int i = 0; i < w; ++i)
+      r[i] = i < rows ? columns.load(from + i * from_row) : Vec<T>::zero();
     transpose(r);
     FASTBN_UNROLL
     for (int j = 0; j < w; ++j) {
@@ -248,10 +249,10 @@ void column_sums(index_t rows, index_t cols, const T* x, index_t row_stride, T* 
   });
 }
 
-// kc: a panel of B is kc rows of three registers: with 64-byte registers 33 KiB, which leaves a third
-// of a 48 KiB L1 to the rows of A; 128 and 256 were slower by some 5 %.  mc: a packed block of A is
-// mc * kc elements, 132 KiB in float.  nc: a packed block of B is kc * nc, at most 360 KiB; both
-// stay in any L2 of half a megabyte.
+// kc: a panel of B is kc rows of three registers: with 64-byte registers 33 KiB, which leaves a
+// third of a 48 KiB L1 to the rows of A; 128 and 256 were slower by some 5 %.  mc: a packed block
+// of A is mc * kc elements, 132 KiB in float.  nc: a packed block of B is kc * nc, at most 360 KiB;
+// both stay in any L2 of half a megabyte.
 template <class T>
 constexpr GemmKernels<T> gemm_kernels() {
   return {kGemmRows,

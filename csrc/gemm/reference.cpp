@@ -35,7 +35,7 @@ void column_sums(Matrix<const T> x, T* sums) {
   }
 }
 
-#define FASTBN_INSTANTIATE(T)                                                            \
+#define FASTBN_INSTANTIATE(T)                                                                \
   template void gemm<T>(Matrix<const T>, Matrix<const T>, Matrix<T>, const GemmOptions<T>&); \
   template void column_sums<T>(Matrix<const T>, T*);
 FASTBN_INSTANTIATE(float)

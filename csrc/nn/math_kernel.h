@@ -54,8 +54,8 @@ struct MathConstants<float> {
   // 1 - tanh(10) = 4e-9, less than half a unit of 1.
   static constexpr float kTanhHigh = 10.0f;
 
-  // 1 - Phi(14.5) = 6e-48 is 0.
-  static constexpr float kNormalHigh = 14.5f;
+  // Here 1 - Phi(a) and a phi(a) are less than half the least subnormal number.
+  static constexpr float kNormalHigh = 14.7f;
   static constexpr float kSplitter = 0x1.001p+12f;  // 2^12 + 1: see normal()
   // (1 - Phi(a)) e^(a^2/2) (a + 1.25) in t = (a - k) / (a + k), 0 <= a <= 14.5; relative 2^-27.3.
   static constexpr float kNormalCentre = 4.0f;
@@ -242,7 +242,7 @@ struct Normal {
 template <class T>
 FASTBN_INLINE Normal<T> normal(Vec<T> x) {
   using C = MathConstants<T>;
-  const Vec<T> one = Vec<T>::broadcast(T(1)), k = Vec<T>::broadcast(C::kNormalCentre);
+  const Vec<T> k = Vec<T>::broadcast(C::kNormalCentre);
   const Vec<T> minus_half = Vec<T>::broadcast(T(-0.5));
   const Vec<T> a = at_most(abs(x), C::kNormalHigh);
   const Vec<T> spread = a * Vec<T>::broadcast(C::kSplitter);

@@ -37,23 +37,43 @@ struct Vec<float> {
   }
 };
 
-FASTBN_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm256_add_ps(a.v, b.v)}; }
-FASTBN_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) { return {_mm256_sub_ps(a.v, b.v)}; }
-FASTBN_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) { return {_mm256_mul_ps(a.v, b.v)}; }
-FASTBN_INLINE Vec<float> operator/(Vec<float> a, Vec<float> b) { return {_mm256_div_ps(a.v, b.v)}; }
+FASTBN_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) {
+  return {_mm256_add_ps(a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) {
+  return {_mm256_sub_ps(a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) {
+  return {_mm256_mul_ps(a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> operator/(Vec<float> a, Vec<float> b) {
+  return {_mm256_div_ps(a.v, b.v)};
+}
 FASTBN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
   return {_mm256_fmadd_ps(a.v, b.v, c.v)};
 }
-FASTBN_INLINE Vec<float> sqrt(Vec<float> a) { return {_mm256_sqrt_ps(a.v)}; }
-FASTBN_INLINE Vec<float> abs(Vec<float> a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
+FASTBN_INLINE Vec<float> sqrt(Vec<float> a) {
+  return {_mm256_sqrt_ps(a.v)};
+}
+FASTBN_INLINE Vec<float> abs(Vec<float> a) {
+  return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)};
+}
 FASTBN_INLINE Vec<float> copy_sign(Vec<float> a, Vec<float> s) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   return {_mm256_or_ps(_mm256_andnot_ps(sign, a.v), _mm256_and_ps(sign, s.v))};
 }
-FASTBN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return {_mm256_max_ps(a.v, b.v)}; }
-FASTBN_INLINE __m256 less(Vec<float> a, Vec<float> b) { return _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ); }
-FASTBN_INLINE __m256 less_equal(Vec<float> a, Vec<float> b) { return _mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ); }
-FASTBN_INLINE __m256 is_nan(Vec<float> a) { return _mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q); }
+FASTBN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) {
+  return {_mm256_max_ps(a.v, b.v)};
+}
+FASTBN_INLINE __m256 less(Vec<float> a, Vec<float> b) {
+  return _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ);
+}
+FASTBN_INLINE __m256 less_equal(Vec<float> a, Vec<float> b) {
+  return _mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ);
+}
+FASTBN_INLINE __m256 is_nan(Vec<float> a) {
+  return _mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q);
+}
 FASTBN_INLINE Vec<float> select(__m256 m, Vec<float> a, Vec<float> b) {
   return {_mm256_blendv_ps(b.v, a.v, m)};
 }
@@ -122,23 +142,43 @@ struct Vec<double> {
   }
 };
 
-FASTBN_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm256_add_pd(a.v, b.v)}; }
-FASTBN_INLINE Vec<double> operator-(Vec<double> a, Vec<double> b) { return {_mm256_sub_pd(a.v, b.v)}; }
-FASTBN_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) { return {_mm256_mul_pd(a.v, b.v)}; }
-FASTBN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return {_mm256_div_pd(a.v, b.v)}; }
+FASTBN_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) {
+  return {_mm256_add_pd(a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> operator-(Vec<double> a, Vec<double> b) {
+  return {_mm256_sub_pd(a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) {
+  return {_mm256_mul_pd(a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) {
+  return {_mm256_div_pd(a.v, b.v)};
+}
 FASTBN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
   return {_mm256_fmadd_pd(a.v, b.v, c.v)};
 }
-FASTBN_INLINE Vec<double> sqrt(Vec<double> a) { return {_mm256_sqrt_pd(a.v)}; }
-FASTBN_INLINE Vec<double> abs(Vec<double> a) { return {_mm256_andnot_pd(_mm256_set1_pd(-0.0), a.v)}; }
+FASTBN_INLINE Vec<double> sqrt(Vec<double> a) {
+  return {_mm256_sqrt_pd(a.v)};
+}
+FASTBN_INLINE Vec<double> abs(Vec<double> a) {
+  return {_mm256_andnot_pd(_mm256_set1_pd(-0.0), a.v)};
+}
 FASTBN_INLINE Vec<double> copy_sign(Vec<double> a, Vec<double> s) {
   const __m256d sign = _mm256_set1_pd(-0.0);
   return {_mm256_or_pd(_mm256_andnot_pd(sign, a.v), _mm256_and_pd(sign, s.v))};
 }
-FASTBN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return {_mm256_max_pd(a.v, b.v)}; }
-FASTBN_INLINE __m256d less(Vec<double> a, Vec<double> b) { return _mm256_cmp_pd(a.v, b.v, _CMP_LT_OQ); }
-FASTBN_INLINE __m256d less_equal(Vec<double> a, Vec<double> b) { return _mm256_cmp_pd(a.v, b.v, _CMP_LE_OQ); }
-FASTBN_INLINE __m256d is_nan(Vec<double> a) { return _mm256_cmp_pd(a.v, a.v, _CMP_UNORD_Q); }
+FASTBN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) {
+  return {_mm256_max_pd(a.v, b.v)};
+}
+FASTBN_INLINE __m256d less(Vec<double> a, Vec<double> b) {
+  return _mm256_cmp_pd(a.v, b.v, _CMP_LT_OQ);
+}
+FASTBN_INLINE __m256d less_equal(Vec<double> a, Vec<double> b) {
+  return _mm256_cmp_pd(a.v, b.v, _CMP_LE_OQ);
+}
+FASTBN_INLINE __m256d is_nan(Vec<double> a) {
+  return _mm256_cmp_pd(a.v, a.v, _CMP_UNORD_Q);
+}
 FASTBN_INLINE Vec<double> select(__m256d m, Vec<double> a, Vec<double> b) {
   return {_mm256_blendv_pd(b.v, a.v, m)};
 }
@@ -146,8 +186,8 @@ FASTBN_INLINE Vec<double> round(Vec<double> a) {
   return {_mm256_round_pd(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
 FASTBN_INLINE Vec<double> pow2(Vec<double> n) {
-  const __m256i exponent = _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n.v)),
-                                            _mm256_set1_epi64x(1023));
+  const __m256i exponent =
+      _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n.v)), _mm256_set1_epi64x(1023));
   return {_mm256_castsi256_pd(_mm256_slli_epi64(exponent, 52))};
 }
 // AVX2 converts no 64-bit integers: as the low bits of 2^52 the exponent becomes a double.

@@ -32,30 +32,46 @@ struct Vec<float> {
   static FASTBN_INLINE void store_first(float* p, Vec a, int n) {
     _mm512_mask_storeu_ps(p, first(n), a.v);
   }
-  static FASTBN_INLINE Vec keep_first(Vec a, int n) {
-    return {_mm512_maskz_mov_ps(first(n), a.v)};
-  }
+  static FASTBN_INLINE Vec keep_first(Vec a, int n) { return {_mm512_maskz_mov_ps(first(n), a.v)}; }
 };
 
-FASTBN_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm512_add_ps(a.v, b.v)}; }
-FASTBN_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) { return {_mm512_sub_ps(a.v, b.v)}; }
-FASTBN_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) { return {_mm512_mul_ps(a.v, b.v)}; }
-FASTBN_INLINE Vec<float> operator/(Vec<float> a, Vec<float> b) { return {_mm512_div_ps(a.v, b.v)}; }
+FASTBN_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) {
+  return {_mm512_add_ps(a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) {
+  return {_mm512_sub_ps(a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) {
+  return {_mm512_mul_ps(a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> operator/(Vec<float> a, Vec<float> b) {
+  return {_mm512_div_ps(a.v, b.v)};
+}
 FASTBN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
   return {_mm512_fmadd_ps(a.v, b.v, c.v)};
 }
-FASTBN_INLINE Vec<float> sqrt(Vec<float> a) { return {_mm512_sqrt_ps(a.v)}; }
-FASTBN_INLINE Vec<float> abs(Vec<float> a) { return {_mm512_abs_ps(a.v)}; }
+FASTBN_INLINE Vec<float> sqrt(Vec<float> a) {
+  return {_mm512_sqrt_ps(a.v)};
+}
+FASTBN_INLINE Vec<float> abs(Vec<float> a) {
+  return {_mm512_abs_ps(a.v)};
+}
 FASTBN_INLINE Vec<float> copy_sign(Vec<float> a, Vec<float> s) {
   const __m512 sign = _mm512_set1_ps(-0.0f);
   return {_mm512_or_ps(_mm512_andnot_ps(sign, a.v), _mm512_and_ps(sign, s.v))};
 }
-FASTBN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return {_mm512_max_ps(a.v, b.v)}; }
-FASTBN_INLINE __mmask16 less(Vec<float> a, Vec<float> b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }
+FASTBN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) {
+  return {_mm512_max_ps(a.v, b.v)};
+}
+FASTBN_INLINE __mmask16 less(Vec<float> a, Vec<float> b) {
+  return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ);
+}
 FASTBN_INLINE __mmask16 less_equal(Vec<float> a, Vec<float> b) {
   return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ);
 }
-FASTBN_INLINE __mmask16 is_nan(Vec<float> a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q); }
+FASTBN_INLINE __mmask16 is_nan(Vec<float> a) {
+  return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+}
 FASTBN_INLINE Vec<float> select(__mmask16 m, Vec<float> a, Vec<float> b) {
   return {_mm512_mask_blend_ps(m, b.v, a.v)};
 }
@@ -65,9 +81,15 @@ FASTBN_INLINE Vec<float> round(Vec<float> a) {
 FASTBN_INLINE Vec<float> pow2(Vec<float> n) {
   return {_mm512_scalef_ps(_mm512_set1_ps(1.0f), n.v)};
 }
-FASTBN_INLINE Vec<float> exponent(Vec<float> a) { return {_mm512_getexp_ps(a.v)}; }
-FASTBN_INLINE float sum(Vec<float> a) { return _mm512_reduce_add_ps(a.v); }
-FASTBN_INLINE float max_lane(Vec<float> a) { return _mm512_reduce_max_ps(a.v); }
+FASTBN_INLINE Vec<float> exponent(Vec<float> a) {
+  return {_mm512_getexp_ps(a.v)};
+}
+FASTBN_INLINE float sum(Vec<float> a) {
+  return _mm512_reduce_add_ps(a.v);
+}
+FASTBN_INLINE float max_lane(Vec<float> a) {
+  return _mm512_reduce_max_ps(a.v);
+}
 
 // Rows to columns by three or four rounds of exchanges: of single elements, of pairs, and of
 // 128-bit quarters twice.
@@ -115,30 +137,46 @@ struct Vec<double> {
   static FASTBN_INLINE void store_first(double* p, Vec a, int n) {
     _mm512_mask_storeu_pd(p, first(n), a.v);
   }
-  static FASTBN_INLINE Vec keep_first(Vec a, int n) {
-    return {_mm512_maskz_mov_pd(first(n), a.v)};
-  }
+  static FASTBN_INLINE Vec keep_first(Vec a, int n) { return {_mm512_maskz_mov_pd(first(n), a.v)}; }
 };
 
-FASTBN_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm512_add_pd(a.v, b.v)}; }
-FASTBN_INLINE Vec<double> operator-(Vec<double> a, Vec<double> b) { return {_mm512_sub_pd(a.v, b.v)}; }
-FASTBN_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) { return {_mm512_mul_pd(a.v, b.v)}; }
-FASTBN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return {_mm512_div_pd(a.v, b.v)}; }
+FASTBN_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) {
+  return {_mm512_add_pd(a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> operator-(Vec<double> a, Vec<double> b) {
+  return {_mm512_sub_pd(a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) {
+  return {_mm512_mul_pd(a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) {
+  return {_mm512_div_pd(a.v, b.v)};
+}
 FASTBN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
   return {_mm512_fmadd_pd(a.v, b.v, c.v)};
 }
-FASTBN_INLINE Vec<double> sqrt(Vec<double> a) { return {_mm512_sqrt_pd(a.v)}; }
-FASTBN_INLINE Vec<double> abs(Vec<double> a) { return {_mm512_abs_pd(a.v)}; }
+FASTBN_INLINE Vec<double> sqrt(Vec<double> a) {
+  return {_mm512_sqrt_pd(a.v)};
+}
+FASTBN_INLINE Vec<double> abs(Vec<double> a) {
+  return {_mm512_abs_pd(a.v)};
+}
 FASTBN_INLINE Vec<double> copy_sign(Vec<double> a, Vec<double> s) {
   const __m512d sign = _mm512_set1_pd(-0.0);
   return {_mm512_or_pd(_mm512_andnot_pd(sign, a.v), _mm512_and_pd(sign, s.v))};
 }
-FASTBN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return {_mm512_max_pd(a.v, b.v)}; }
-FASTBN_INLINE __mmask8 less(Vec<double> a, Vec<double> b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ); }
+FASTBN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) {
+  return {_mm512_max_pd(a.v, b.v)};
+}
+FASTBN_INLINE __mmask8 less(Vec<double> a, Vec<double> b) {
+  return _mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ);
+}
 FASTBN_INLINE __mmask8 less_equal(Vec<double> a, Vec<double> b) {
   return _mm512_cmp_pd_mask(a.v, b.v, _CMP_LE_OQ);
 }
-FASTBN_INLINE __mmask8 is_nan(Vec<double> a) { return _mm512_cmp_pd_mask(a.v, a.v, _CMP_UNORD_Q); }
+FASTBN_INLINE __mmask8 is_nan(Vec<double> a) {
+  return _mm512_cmp_pd_mask(a.v, a.v, _CMP_UNORD_Q);
+}
 FASTBN_INLINE Vec<double> select(__mmask8 m, Vec<double> a, Vec<double> b) {
   return {_mm512_mask_blend_pd(m, b.v, a.v)};
 }
@@ -148,9 +186,15 @@ FASTBN_INLINE Vec<double> round(Vec<double> a) {
 FASTBN_INLINE Vec<double> pow2(Vec<double> n) {
   return {_mm512_scalef_pd(_mm512_set1_pd(1.0), n.v)};
 }
-FASTBN_INLINE Vec<double> exponent(Vec<double> a) { return {_mm512_getexp_pd(a.v)}; }
-FASTBN_INLINE double sum(Vec<double> a) { return _mm512_reduce_add_pd(a.v); }
-FASTBN_INLINE double max_lane(Vec<double> a) { return _mm512_reduce_max_pd(a.v); }
+FASTBN_INLINE Vec<double> exponent(Vec<double> a) {
+  return {_mm512_getexp_pd(a.v)};
+}
+FASTBN_INLINE double sum(Vec<double> a) {
+  return _mm512_reduce_add_pd(a.v);
+}
+FASTBN_INLINE double max_lane(Vec<double> a) {
+  return _mm512_reduce_max_pd(a.v);
+}
 
 FASTBN_INLINE void transpose(Vec<double> (&r)[8]) {
   __m512d t[8];

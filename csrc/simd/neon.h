@@ -38,24 +38,48 @@ struct Vec<float> {
   }
 };
 
-FASTBN_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return {vaddq_f32(a.v, b.v)}; }
-FASTBN_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) { return {vsubq_f32(a.v, b.v)}; }
-FASTBN_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) { return {vmulq_f32(a.v, b.v)}; }
-FASTBN_INLINE Vec<float> operator/(Vec<float> a, Vec<float> b) { return {vdivq_f32(a.v, b.v)}; }
-FASTBN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
-FASTBN_INLINE Vec<float> sqrt(Vec<float> a) { return {vsqrtq_f32(a.v)}; }
-FASTBN_INLINE Vec<float> abs(Vec<float> a) { return {vabsq_f32(a.v)}; }
+FASTBN_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) {
+  return {vaddq_f32(a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) {
+  return {vsubq_f32(a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) {
+  return {vmulq_f32(a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> operator/(Vec<float> a, Vec<float> b) {
+  return {vdivq_f32(a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return {vfmaq_f32(c.v, a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> sqrt(Vec<float> a) {
+  return {vsqrtq_f32(a.v)};
+}
+FASTBN_INLINE Vec<float> abs(Vec<float> a) {
+  return {vabsq_f32(a.v)};
+}
 FASTBN_INLINE Vec<float> copy_sign(Vec<float> a, Vec<float> s) {
   return {vbslq_f32(vdupq_n_u32(0x80000000u), s.v, a.v)};
 }
-FASTBN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return {vmaxq_f32(a.v, b.v)}; }
-FASTBN_INLINE uint32x4_t less(Vec<float> a, Vec<float> b) { return vcltq_f32(a.v, b.v); }
-FASTBN_INLINE uint32x4_t less_equal(Vec<float> a, Vec<float> b) { return vcleq_f32(a.v, b.v); }
+FASTBN_INLINE Vec<float> max(Vec<float> a, Vec<float> b) {
+  return {vmaxq_f32(a.v, b.v)};
+}
+FASTBN_INLINE uint32x4_t less(Vec<float> a, Vec<float> b) {
+  return vcltq_f32(a.v, b.v);
+}
+FASTBN_INLINE uint32x4_t less_equal(Vec<float> a, Vec<float> b) {
+  return vcleq_f32(a.v, b.v);
+}
 FASTBN_INLINE uint32x4_t is_nan(Vec<float> a) {
   return veorq_u32(vceqq_f32(a.v, a.v), vdupq_n_u32(~0u));
 }
-FASTBN_INLINE Vec<float> select(uint32x4_t m, Vec<float> a, Vec<float> b) { return {vbslq_f32(m, a.v, b.v)}; }
-FASTBN_INLINE Vec<float> round(Vec<float> a) { return {vrndnq_f32(a.v)}; }
+FASTBN_INLINE Vec<float> select(uint32x4_t m, Vec<float> a, Vec<float> b) {
+  return {vbslq_f32(m, a.v, b.v)};
+}
+FASTBN_INLINE Vec<float> round(Vec<float> a) {
+  return {vrndnq_f32(a.v)};
+}
 FASTBN_INLINE Vec<float> pow2(Vec<float> n) {
   const int32x4_t exponent = vaddq_s32(vcvtq_s32_f32(n.v), vdupq_n_s32(127));
   return {vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23))};
@@ -64,8 +88,12 @@ FASTBN_INLINE Vec<float> exponent(Vec<float> a) {
   const uint32x4_t biased = vshrq_n_u32(vreinterpretq_u32_f32(a.v), 23);
   return {vsubq_f32(vcvtq_f32_u32(biased), vdupq_n_f32(127))};
 }
-FASTBN_INLINE float sum(Vec<float> a) { return vaddvq_f32(a.v); }
-FASTBN_INLINE float max_lane(Vec<float> a) { return vmaxvq_f32(a.v); }
+FASTBN_INLINE float sum(Vec<float> a) {
+  return vaddvq_f32(a.v);
+}
+FASTBN_INLINE float max_lane(Vec<float> a) {
+  return vmaxvq_f32(a.v);
+}
 
 FASTBN_INLINE void transpose(Vec<float> (&r)[4]) {
   const float32x4x2_t a = vtrnq_f32(r[0].v, r[1].v), b = vtrnq_f32(r[2].v, r[3].v);
@@ -102,24 +130,48 @@ struct Vec<double> {
   }
 };
 
-FASTBN_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) { return {vaddq_f64(a.v, b.v)}; }
-FASTBN_INLINE Vec<double> operator-(Vec<double> a, Vec<double> b) { return {vsubq_f64(a.v, b.v)}; }
-FASTBN_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) { return {vmulq_f64(a.v, b.v)}; }
-FASTBN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return {vdivq_f64(a.v, b.v)}; }
-FASTBN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return {vfmaq_f64(c.v, a.v, b.v)}; }
-FASTBN_INLINE Vec<double> sqrt(Vec<double> a) { return {vsqrtq_f64(a.v)}; }
-FASTBN_INLINE Vec<double> abs(Vec<double> a) { return {vabsq_f64(a.v)}; }
+FASTBN_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) {
+  return {vaddq_f64(a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> operator-(Vec<double> a, Vec<double> b) {
+  return {vsubq_f64(a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) {
+  return {vmulq_f64(a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) {
+  return {vdivq_f64(a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return {vfmaq_f64(c.v, a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> sqrt(Vec<double> a) {
+  return {vsqrtq_f64(a.v)};
+}
+FASTBN_INLINE Vec<double> abs(Vec<double> a) {
+  return {vabsq_f64(a.v)};
+}
 FASTBN_INLINE Vec<double> copy_sign(Vec<double> a, Vec<double> s) {
   return {vbslq_f64(vdupq_n_u64(0x8000000000000000u), s.v, a.v)};
 }
-FASTBN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return {vmaxq_f64(a.v, b.v)}; }
-FASTBN_INLINE uint64x2_t less(Vec<double> a, Vec<double> b) { return vcltq_f64(a.v, b.v); }
-FASTBN_INLINE uint64x2_t less_equal(Vec<double> a, Vec<double> b) { return vcleq_f64(a.v, b.v); }
+FASTBN_INLINE Vec<double> max(Vec<double> a, Vec<double> b) {
+  return {vmaxq_f64(a.v, b.v)};
+}
+FASTBN_INLINE uint64x2_t less(Vec<double> a, Vec<double> b) {
+  return vcltq_f64(a.v, b.v);
+}
+FASTBN_INLINE uint64x2_t less_equal(Vec<double> a, Vec<double> b) {
+  return vcleq_f64(a.v, b.v);
+}
 FASTBN_INLINE uint64x2_t is_nan(Vec<double> a) {
   return veorq_u64(vceqq_f64(a.v, a.v), vdupq_n_u64(~0ul));
 }
-FASTBN_INLINE Vec<double> select(uint64x2_t m, Vec<double> a, Vec<double> b) { return {vbslq_f64(m, a.v, b.v)}; }
-FASTBN_INLINE Vec<double> round(Vec<double> a) { return {vrndnq_f64(a.v)}; }
+FASTBN_INLINE Vec<double> select(uint64x2_t m, Vec<double> a, Vec<double> b) {
+  return {vbslq_f64(m, a.v, b.v)};
+}
+FASTBN_INLINE Vec<double> round(Vec<double> a) {
+  return {vrndnq_f64(a.v)};
+}
 FASTBN_INLINE Vec<double> pow2(Vec<double> n) {
   const int64x2_t exponent = vaddq_s64(vcvtq_s64_f64(n.v), vdupq_n_s64(1023));
   return {vreinterpretq_f64_s64(vshlq_n_s64(exponent, 52))};
@@ -128,8 +180,12 @@ FASTBN_INLINE Vec<double> exponent(Vec<double> a) {
   const uint64x2_t biased = vshrq_n_u64(vreinterpretq_u64_f64(a.v), 52);
   return {vsubq_f64(vcvtq_f64_u64(biased), vdupq_n_f64(1023))};
 }
-FASTBN_INLINE double sum(Vec<double> a) { return vaddvq_f64(a.v); }
-FASTBN_INLINE double max_lane(Vec<double> a) { return vmaxvq_f64(a.v); }
+FASTBN_INLINE double sum(Vec<double> a) {
+  return vaddvq_f64(a.v);
+}
+FASTBN_INLINE double max_lane(Vec<double> a) {
+  return vmaxvq_f64(a.v);
+}
 
 FASTBN_INLINE void transpose(Vec<double> (&r)[2]) {
   const float64x2_t a = vtrn1q_f64(r[0].v, r[1].v), b = vtrn2q_f64(r[0].v, r[1].v);

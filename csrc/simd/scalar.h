@@ -48,10 +48,18 @@ template <class T>
 FASTBN_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
   return {a.v * b.v + c.v};
 }
-FASTBN_INLINE Vec<float> sqrt(Vec<float> a) { return {__builtin_sqrtf(a.v)}; }
-FASTBN_INLINE Vec<double> sqrt(Vec<double> a) { return {__builtin_sqrt(a.v)}; }
-FASTBN_INLINE Vec<float> abs(Vec<float> a) { return {__builtin_fabsf(a.v)}; }
-FASTBN_INLINE Vec<double> abs(Vec<double> a) { return {__builtin_fabs(a.v)}; }
+FASTBN_INLINE Vec<float> sqrt(Vec<float> a) {
+  return {__builtin_sqrtf(a.v)};
+}
+FASTBN_INLINE Vec<double> sqrt(Vec<double> a) {
+  return {__builtin_sqrt(a.v)};
+}
+FASTBN_INLINE Vec<float> abs(Vec<float> a) {
+  return {__builtin_fabsf(a.v)};
+}
+FASTBN_INLINE Vec<double> abs(Vec<double> a) {
+  return {__builtin_fabs(a.v)};
+}
 FASTBN_INLINE Vec<float> copy_sign(Vec<float> a, Vec<float> s) {
   return {__builtin_copysignf(a.v, s.v)};
 }
@@ -78,8 +86,12 @@ template <class T>
 FASTBN_INLINE Vec<T> select(bool m, Vec<T> a, Vec<T> b) {
   return m ? a : b;
 }
-FASTBN_INLINE Vec<float> round(Vec<float> a) { return {__builtin_rintf(a.v)}; }
-FASTBN_INLINE Vec<double> round(Vec<double> a) { return {__builtin_rint(a.v)}; }
+FASTBN_INLINE Vec<float> round(Vec<float> a) {
+  return {__builtin_rintf(a.v)};
+}
+FASTBN_INLINE Vec<double> round(Vec<double> a) {
+  return {__builtin_rint(a.v)};
+}
 // n + 1.5 * 2^23 holds n in its low bits, two's complement: the exponent field, but for the bias.
 // ldexp would be a call, and a cast of NaN to an integer is undefined.
 FASTBN_INLINE Vec<float> pow2(Vec<float> n) {

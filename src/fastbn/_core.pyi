@@ -34,7 +34,7 @@ def column_sums(x: Array, out: Array | None = None) -> Array: ...
 # -- batchnorm -----------------------------------------------------------------------------------
 
 class BatchNormCache:
-    """What `batch_norm_backward` needs of a forward pass: references to `x` and `gamma`, not copies."""
+    """What `batch_norm_backward` needs: a reference to `x`, and a few numbers a channel."""
 
     @property
     def x(self) -> Array: ...
@@ -87,12 +87,12 @@ def softmax(x: Array, out: Array | None = None) -> Array:
 def softmax_backward(dy: Array, y: Array, out: Array | None = None) -> Array: ...
 
 class CrossEntropyCache:
-    """What `cross_entropy_backward` needs: references to the logits and labels, and each row's log-sum-exp."""
+    """What `cross_entropy_backward` needs: references, and each row's log-sum-exp."""
 
 def cross_entropy(
     logits: Array, labels: NDArray[np.integer[Any]], *, label_smoothing: float = 0.0
 ) -> tuple[float, CrossEntropyCache]:
-    """Mean over the rows of (N, classes) logits; labels (N,) of any integer dtype, 0 <= label < classes."""
+    """Mean over the rows of (N, classes) logits; integer labels (N,), 0 <= label < classes."""
 
 def cross_entropy_backward(cache: CrossEntropyCache, out: Array | None = None) -> Array: ...
 def sgd_update(
@@ -105,7 +105,7 @@ def sgd_update(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> None:
-    """1-D contiguous arrays, torch's convention: v = momentum*v + g; p -= lr*v (nesterov: g + momentum*v)."""
+    """1-D contiguous arrays: v = momentum*v + g; p -= lr*v (nesterov: g + momentum*v)."""
 
 def adam_update(
     param: Array,
@@ -128,9 +128,9 @@ def adam_update(
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
 def available_targets() -> list[str]:
-    """The targets that this build holds and this CPU can run, best first; always ends in "scalar"."""
+    """List the targets that this CPU can run, best first; the last is "scalar"."""
 
 def get_target() -> str: ...
 def set_target(name: str) -> None: ...
 def build_info() -> dict[str, Any]:
-    """Keys: compiler, openmp (bool), targets (built), cpu_features, cache_sizes (bytes by level)."""
+    """Keys: compiler, openmp, targets (built), cpu_features, cache_sizes (bytes by level)."""

@@ -13,7 +13,7 @@ from .memory import LAYOUTS, WRITABLE, GuardedPages, Padded, at_offset
 
 NAMES = ("relu", "leaky_relu", "sigmoid", "tanh", "gelu")
 SAVES_Y = ("sigmoid", "tanh")
-SLOPE = 0.1
+SLOPE = 0.125  # of both dtypes
 THREADS = (1, 2, 3, 7)
 # Around one and several registers of every width, and beyond the elements that a second, third and
 # seventh thread need.
@@ -63,7 +63,7 @@ def forward(name: str, x: np.ndarray) -> np.ndarray:
     if name == "relu":
         return np.where(x <= 0, x.dtype.type(0), x)
     if name == "leaky_relu":
-        return np.where(x <= 0, SLOPE_OF[x.dtype.type] * x, x)
+        return np.where(x <= 0, SLOPE * x, x)
     with np.errstate(over="ignore"):
         if name == "sigmoid":
             return 1 / (1 + np.exp(-x))
@@ -75,22 +75,12 @@ def derivative(name: str, saved: np.ndarray) -> np.ndarray:
     if name == "relu":
         return np.where(saved <= 0, 0 * one, one)
     if name == "leaky_relu":
-        return np.where(saved <= 0, SLOPE_OF[saved.dtype.type], one)
+        return np.where(saved <= 0, SLOPE * one, one)
     if name == "sigmoid":
         return saved * (1 - saved)
     if name == "tanh":
         return (1 - saved) * (1 + saved)
     return normal_cdf(saved) + saved * density(saved)
-
-
-# The slope as the kernels of the narrower dtype have it.
-SLOPE_OF = {np.float64: np.float64(np.float32(SLOPE)), np.longdouble: np.longdouble(SLOPE)}
-if np.longdouble is np.float64:
-    SLOPE_OF[np.float64] = np.float64(SLOPE)
-
-
-def slope_for(dtype: Any) -> float:
-    return float(SLOPE_OF[oracle_dtype(dtype)])
 
 
 def arguments(rng: np.random.Generator, dtype: Any) -> np.ndarray:

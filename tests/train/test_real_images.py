@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fashion_mnist import fashion_mnist_folder
 
+import fastbn
 from fastbn import SGD, CrossEntropyLoss, Trainer
 from fastbn.cli.model import build_net
 from fastbn.datasets import Dataset, load_idx
@@ -24,6 +25,13 @@ def images() -> Dataset:
     """Fashion-MNIST: 60,000 images of clothes to train on, 10,000 to test with."""
     assert isinstance(FOLDER, Path)
     return load_idx(FOLDER)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """These nets are too small for threads, which would only suffer from other programs."""
+    with fastbn.threads(1):
+        yield
 
 
 def train(
