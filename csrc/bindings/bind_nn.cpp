@@ -1,6 +1,7 @@
 #include <cmath>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "bindings/array_view.h"
 #include "fastbn/nn.h"
@@ -28,8 +29,7 @@ void prepare(py::array& x, const Output& out) {
   x = contiguous(x);
 }
 
-// --- activations
-// ----------------------------------------------------------------------------------
+// --- activations --------------------------------------------------------------------------------
 
 ActivationKind kind_of(const std::string& name) {
   return static_cast<ActivationKind>(
@@ -86,8 +86,7 @@ py::array activation_backward_binding(const std::string& name, const py::object&
   return out.take();
 }
 
-// --- softmax
-// --------------------------------------------------------------------------------------
+// --- softmax ------------------------------------------------------------------------------------
 
 // An array as rows along its last axis.
 struct Rows {
@@ -135,30 +134,26 @@ py::array softmax_backward_binding(const py::object& dy_object, const py::object
   return out.take();
 }
 
-// --- cross-entropy
-// --------------------------------------------------------------------------------
+// --- cross-entropy ------------------------------------------------------------------------------
 
 // What the backward pass needs.  The labels are a copy: the kernel writes where they point, so that
 // nobody may change them after they were checked.
 struct CrossEntropyCache {
   py::array logits;
-  py::array_t<index_t> labels;
+  std::vector<index_t> labels;
   py::array statistics;  // (2, rows): each row's maximum, and its sum of exp(x - maximum)
   double smoothing;
 };
 
-py::array_t<index_t> checked_labels(const py::object& object, const py::array& logits) {
+std::vector<index_t> checked_labels(const py::object& object, const py::array& logits) {
   const auto given = index_input(object, "labels");
   const index_t rows = logits.shape(0), classes = logits.shape(1);
   require_shape(given, "labels", {rows},
                 "one label for each row of logits of shape " + to_string(shape_of(logits)));
-  py::array_t<index_t> labels(rows);
-  const index_t* const from = given.data();
-  index_t* const to = labels.mutable_data();
-  for (index_t i = 0; i < rows; ++i) {
-    to[i] = from[i];
-    if (to[i] >= 0 && to[i] < classes) continue;
-    throw py::value_error("label " + std::to_string(to[i]) + " of row " + std::to_string(i) +
+  std::vector<index_t> labels(given.data(), given.data() + rows);
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] >= 0 && labels[i] < classes) continue;
+    throw py::value_error("label " + std::to_string(labels[i]) + " of row " + std::to_string(i) +
                           " is outside 0.." + std::to_string(classes - 1) + ", the " +
                           std::to_string(classes) + " classes of logits of shape " +
                           to_string(shape_of(logits)));
@@ -168,26 +163,24 @@ py::array_t<index_t> checked_labels(const py::object& object, const py::array& l
 
 py::tuple cross_entropy_binding(const py::object& logits_object, const py::object& labels_object,
                                 double smoothing) {
-  auto cache = std::make_unique<CrossEntropyCache>();
   const py::array logits = contiguous_input(logits_object, "logits");
   require_ndim(logits, "logits", 2);
   const index_t rows = logits.shape(0), cols = logits.shape(1);
-  cache->labels = checked_labels(labels_object, logits);
+  auto labels = checked_labels(labels_object, logits);
   if (rows == 0) {
     throw py::value_error("the mean of no rows is not defined, got logits of shape " +
                           to_string(shape_of(logits)));
   }
   require_number("label_smoothing", smoothing, smoothing >= 0 && smoothing <= 1, "from 0 to 1");
-  cache->logits = logits;
-  cache->smoothing = smoothing;
-  cache->statistics = new_array(is_float32(logits), {2, rows});
-  const index_t* const labels = cache->labels.data();
+  auto cache = std::make_unique<CrossEntropyCache>(CrossEntropyCache{
+      logits, std::move(labels), new_array(is_float32(logits), {2, rows}), smoothing});
   const double loss = with_dtype(logits, [&](auto zero) {
     using T = decltype(zero);
     const T* const x = data<T>(logits);
     T* const statistics = data<T>(cache->statistics);
     py::gil_scoped_release release;
-    return cross_entropy(rows, cols, x, labels, smoothing, statistics, statistics + rows);
+    return cross_entropy(rows, cols, x, cache->labels.data(), smoothing, statistics,
+                         statistics + rows);
   });
   return py::make_tuple(loss, std::move(cache));
 }
@@ -213,17 +206,18 @@ py::array cross_entropy_backward_binding(const CrossEntropyCache& cache,
   return out.take();
 }
 
-// --- optimizers
-// -----------------------------------------------------------------------------------
+// --- optimizers ---------------------------------------------------------------------------------
 
-// An array that is read and written in place.
+// An array that is read and written in place, of the shape and dtype of `param`.
 Output updated(const py::object& object, const char* name, const py::array& param) {
   if (object.is_none()) {
     throw py::type_error(std::string(name) + " must be a numpy.ndarray, got None");
   }
-  const py::array a = input(object, name);
-  require_same_dtype(a, name, param, "param");
-  require_shape(a, name, shape_of(param), "the shape of param");
+  if (py::isinstance<py::array>(object)) {
+    const auto a = py::reinterpret_borrow<py::array>(object);
+    require_same_dtype(a, name, param, "param");
+    require_shape(a, name, shape_of(param), "the shape of param");
+  }
   return Output(object, name, is_float32(param), shape_of(param));
 }
 

@@ -115,7 +115,7 @@ struct MathConstants<double> {
 template <class T, int N>
 FASTBN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[N]) {
   Vec<T> y = Vec<T>::broadcast(c[N - 1]);
-#pragma GCC unroll 32
+  FASTBN_UNROLL
   for (int i = N - 2; i >= 0; --i) y = fma(y, x, Vec<T>::broadcast(c[i]));
   return y;
 }

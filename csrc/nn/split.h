@@ -5,9 +5,10 @@
 
 namespace fastbn {
 
-// A fork and join costs some 2 us.  Kernels limited by memory move 256 KiB in 3 to 5 us out of L2
-// (15 us out of memory): less for each thread does not pay.  Those with an exponential in them take
-// 0.3 to 0.7 ns an element (float), a fourth of the bytes in the same time.
+// A fork and join costs 1 to 2 us.  Kernels limited by memory move 256 KiB in 2 to 3 us out of L2
+// (15 us out of memory): with less for each thread, two were measured no faster than one.  Those
+// with an exponential in them take 0.3 to 0.7 ns an element (float), as long for a fourth of the
+// bytes.
 constexpr double kBytesPerThread = 256 * 1024;
 constexpr double kBytesPerThreadOfExp = 64 * 1024;
 

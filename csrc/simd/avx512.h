@@ -2,11 +2,15 @@
 #pragma once
 
 // GCC 12 warns of its own header (bug 105593: an operand that a mask of ones leaves unused).
+#if !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#if !defined(__clang__)
 #pragma GCC diagnostic pop
+#endif
 
 #include "simd/vec.h"
 

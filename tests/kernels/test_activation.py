@@ -1,4 +1,4 @@
-"""Elementwise activations: their error in units in the last place, and what must not change a bit."""
+"""Elementwise activations: their error in last places, and what must not change a bit."""
 
 import itertools
 from typing import Any
@@ -24,7 +24,7 @@ MANY = 500_003
 ORACLE = 800
 # Units in the last place that csrc/nn/math_kernel.h states, rounded up; a gradient has one or two
 # multiplications more.  The relus round once at most.
-ULPS = {"relu": 0.0, "leaky_relu": 0.5, "sigmoid": 2.6, "tanh": 2.6, "gelu": 4.0}
+ULPS = {"relu": 0.0, "leaky_relu": 0.5, "sigmoid": 2.6, "tanh": 2.6, "gelu": 4.3}
 GRADIENT_ULPS = {"relu": 0.0, "leaky_relu": 0.5, "sigmoid": 2.0, "tanh": 2.5, "gelu": 4.5}
 
 
@@ -356,15 +356,15 @@ def test_overlapping_operands_are_as_if_copied_first(target, dtype, rng):
 def test_wrong_arguments_name_both_values_and_write_nothing(dtype):
     x, out = np.ones((3, 4), dtype), np.full((3, 4), 7, dtype)
     other = np.float64 if dtype == np.float32 else np.float32
-    with pytest.raises(ValueError, match="name must be one of 'relu', .*'gelu', got 'swish'"):
+    with pytest.raises(ValueError, match=r"name must be one of 'relu', .*'gelu', got 'swish'"):
         _core.activation_forward("swish", x, out)
     with pytest.raises(ValueError, match=r"out has shape \(3, 4\), expected \(4, 3\)"):
         _core.activation_forward("relu", x.T, out)
     with pytest.raises(ValueError, match=r"dy has shape \(3, 4\), expected \(4, 3\)"):
         _core.activation_backward("relu", x, x.T, out)
-    with pytest.raises(TypeError, match="dy is float.. but saved is float"):
+    with pytest.raises(TypeError, match=r"dy is float.. but saved is float"):
         _core.activation_backward("relu", x, x.astype(other), out)
-    with pytest.raises(TypeError, match="out is float.. but the inputs are float"):
+    with pytest.raises(TypeError, match=r"out is float.. but the inputs are float"):
         _core.activation_forward("relu", x.astype(other), out)
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
         _core.activation_forward("relu", np.ones(3, np.int64), out)

@@ -137,7 +137,7 @@ class Session:
                 f"{options.optimizer}: learning rate {self.lr:g} along a cosine to 0{momentum}, "
                 f"weight decay {self.weight_decay:g}",
             ),
-            ("machine", f"{fastbn.info()['target']}, {_threads(fastbn.get_num_threads())}"),
+            ("machine", f"{fastbn.info()['target']}, {_count(fastbn.get_num_threads(), 'thread')}"),
         ]
 
     def results(self, history: History) -> list[tuple[str, str]]:
@@ -152,7 +152,7 @@ class Session:
             ),
             (
                 "trained",
-                f"{history.epochs:,} epochs, {history.iterations:,} updates in "
+                f"{_count(history.epochs, 'epoch')}, {_count(history.iterations, 'update')} in "
                 f"{history.train_seconds:,.1f} s: {history.samples_per_second:,.0f} "
                 f"{self.unit}/s",
             ),
@@ -215,7 +215,7 @@ class Session:
             return [("plain NumPy", f"not measured: {error}")]
 
     def _comparison_rows(self, comparison: Comparison) -> list[tuple[str, str]]:
-        threads = _threads(comparison.threads)
+        threads = _count(comparison.threads, "thread")
         return [
             (
                 "speed",
@@ -230,5 +230,5 @@ class Session:
         ]
 
 
-def _threads(n: int) -> str:
-    return f"{n} thread{'s' if n > 1 else ''}"
+def _count(n: int, word: str) -> str:
+    return f"{n:,} {word}{'' if n == 1 else 's'}"

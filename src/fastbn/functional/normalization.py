@@ -1,0 +1,267 @@
+"""Batch normalization, alone and as a block with the product before it and the ReLU after it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbn import _core
+from fastbn.functional.array import Array
+from fastbn.functional.product import check_linear_backward
+
+__all__ = [
+    "LinearBatchNormReLUCache",
+    "batch_norm",
+    "batch_norm_backward",
+    "linear_bn_relu",
+    "linear_bn_relu_backward",
+]
+
+
+def batch_norm(
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    *,
+    training: bool,
+    momentum: float | None = 0.1,
+    eps: float = 1e-5,
+    axis: int = 1,
+    unbiased: bool = True,
+    activation: Literal["relu"] | None = None,
+    out: Array | None = None,
+    num_batches_tracked: NDArray[np.int64] | None = None,
+) -> tuple[Array, _core.BatchNormCache]:
+    """Batch normalization, ``y = gamma * (x - mean) / sqrt(var + eps) + beta``, channel by channel.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, ...) or (N, ..., C)
+    gamma, beta : ndarray, shape (C,), or None
+        Scale and shift; None stands for 1 and 0.
+    running_mean, running_var : ndarray, shape (C,), optional
+        Read if not `training`; if `training`, updated in place to
+        ``(1 - momentum) * running + momentum * batch``.
+    training : bool
+        Normalize by the mean and biased variance of this batch instead of the running ones.
+    momentum : float or None
+        Weight of the *new* value, as in PyTorch (Keras and TensorFlow give the weight of the old
+        one).  None is the cumulative average over all batches: weight 1 / (batches so far).
+    eps : float
+        Added to the variance, inside the root.
+    axis : int
+        The channel axis: 1 for (N, C) and NCHW, -1 for NHWC.
+    unbiased : bool
+        The running variance takes the batch's variance times n / (n - 1), as in PyTorch; False
+        takes the biased one, as in Keras and most textbooks.
+    activation : {"relu", None}
+        Applied to y, to the same bits as a separate `relu`.
+    out : ndarray, shape of `x`, optional
+    num_batches_tracked : ndarray of int64, shape (), optional
+        Counts the batches that entered the running statistics; one is added in place by a
+        training call with values in it.  Needed if `momentum` is None.
+
+    Returns
+    -------
+    y : ndarray, shape of `x`
+    cache : BatchNormCache
+        For `batch_norm_backward`; holds a reference to `x`.
+
+    Raises
+    ------
+    TypeError
+        If the dtypes differ or are not floats, or `num_batches_tracked` is no int64 array.
+    ValueError
+        If sizes do not fit, if a channel has one value only in training, if statistics are missing
+        out of training, or if `momentum` is None without `num_batches_tracked`.
+
+    Notes
+    -----
+    Ioffe and Szegedy, "Batch Normalization", 2015 (arXiv:1502.03167).  The defaults are those of
+    ``torch.nn.functional.batch_norm``.
+    """
+    if num_batches_tracked is not None:
+        _check_count(num_batches_tracked)
+    if momentum is None:
+        momentum = _cumulative_momentum(training, running_mean, num_batches_tracked)
+    result = _core.batch_norm(
+        x,
+        gamma,
+        beta,
+        running_mean,
+        running_var,
+        training=training,
+        momentum=momentum,
+        eps=eps,
+        axis=axis,
+        unbiased=unbiased,
+        activation=activation,
+        out=out,
+    )
+    if training and num_batches_tracked is not None and x.size:
+        num_batches_tracked += 1
+    return result
+
+
+def batch_norm_backward(
+    dy: Array, cache: _core.BatchNormCache, *, out: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """Gradients of `batch_norm`, for batch statistics and for frozen ones (``training=False``).
+
+    Parameters
+    ----------
+    dy : ndarray, shape of x
+    cache : BatchNormCache
+        From `batch_norm`, with its activation if it had one.
+    out : ndarray, shape of x, optional
+        Receives dx.
+
+    Returns
+    -------
+    dx : ndarray, shape of x
+    dgamma, dbeta : ndarray, shape (C,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `dy` or `out` has another shape or dtype than x.
+
+    Notes
+    -----
+    With xhat the normalized input and n the values of a channel,
+    ``dbeta = sum(dy)``, ``dgamma = sum(dy * xhat)`` and
+    ``dx = gamma / sqrt(var + eps) * (dy - dbeta / n - xhat * dgamma / n)``; with frozen statistics
+    the last two terms are absent.
+    """
+    return _core.batch_norm_backward(dy, cache, out=out)
+
+
+class LinearBatchNormReLUCache(NamedTuple):
+    """What `linear_bn_relu_backward` needs of the forward pass: references, no copies."""
+
+    x: Array
+    weight: Array
+    has_bias: bool
+    batch_norm: _core.BatchNormCache
+
+
+def linear_bn_relu(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    gamma: Array | None,
+    beta: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    *,
+    training: bool,
+    momentum: float | None = 0.1,
+    eps: float = 1e-5,
+    unbiased: bool = True,
+    num_batches_tracked: NDArray[np.int64] | None = None,
+) -> tuple[Array, LinearBatchNormReLUCache]:
+    """``relu(batch_norm(linear(x)))``, the same bits as the three calls one by one.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, in)
+    weight : ndarray, shape (in, out)
+    bias : ndarray, shape (out,), or None
+        The mean takes it out again, so that a net loses nothing by None.
+    gamma, beta, running_mean, running_var : ndarray, shape (out,), or None
+    training, momentum, eps, unbiased, num_batches_tracked
+        As in `batch_norm`.
+
+    Returns
+    -------
+    y : ndarray, shape (N, out)
+    cache : LinearBatchNormReLUCache
+        For `linear_bn_relu_backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `gemm` and `batch_norm`.
+    """
+    y, cache = batch_norm(
+        _core.gemm(x, weight, bias=bias),
+        gamma,
+        beta,
+        running_mean,
+        running_var,
+        training=training,
+        momentum=momentum,
+        eps=eps,
+        unbiased=unbiased,
+        activation="relu",
+        num_batches_tracked=num_batches_tracked,
+    )
+    return y, LinearBatchNormReLUCache(x, weight, bias is not None, cache)
+
+
+def linear_bn_relu_backward(
+    dy: Array,
+    cache: LinearBatchNormReLUCache,
+    *,
+    need_dx: bool = True,
+    dweight: Array | None = None,
+    dbias: Array | None = None,
+    dgamma: Array | None = None,
+    dbeta: Array | None = None,
+) -> tuple[Array | None, Array, Array | None, Array, Array]:
+    """Gradients of `linear_bn_relu`.
+
+    Parameters
+    ----------
+    dy : ndarray, shape (N, out)
+    cache : LinearBatchNormReLUCache
+    need_dx : bool
+        False spares the product for dx.
+    dweight, dbias, dgamma, dbeta : ndarray, optional
+        Where the gradients are written; new arrays by default.
+
+    Returns
+    -------
+    dx : ndarray, shape (N, in), or None unless `need_dx`
+    dweight : ndarray, shape (in, out)
+    dbias : ndarray, shape (out,), or None if the forward had no bias
+    dgamma, dbeta : ndarray, shape (out,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes or shapes do not fit; nothing is written then.
+    """
+    x, weight = cache.x, cache.weight
+    check_linear_backward(dy, x, weight, dweight, dbias)
+    dz, dgamma, dbeta = _core.batch_norm_backward(dy, cache.batch_norm, dgamma=dgamma, dbeta=dbeta)
+    dx = _core.gemm(dz, weight, trans_b=True) if need_dx else None
+    dweight = _core.gemm(x, dz, dweight, trans_a=True)
+    dbias = _core.column_sums(dz, dbias) if cache.has_bias else None
+    return dx, dweight, dbias, dgamma, dbeta
+
+
+def _cumulative_momentum(
+    training: bool, running_mean: Array | None, count: NDArray[np.int64] | None
+) -> float:
+    """Weight of a new batch in the average of all: one over their number."""
+    if not training or running_mean is None:
+        return 0.0
+    if count is None:
+        raise ValueError("momentum=None, the cumulative average, needs num_batches_tracked")
+    return 1.0 / (int(count) + 1)
+
+
+def _check_count(count: NDArray[np.int64]) -> None:
+    """Refuse what cannot be counted up in place."""
+    if not isinstance(count, np.ndarray) or count.dtype != np.int64:
+        kind = getattr(count, "dtype", type(count).__name__)
+        raise TypeError(f"num_batches_tracked must be an array of int64, got {kind}")
+    if count.shape != () or not count.flags.writeable:
+        raise ValueError(
+            f"num_batches_tracked must have shape () and be writeable, got shape {count.shape}"
+        )

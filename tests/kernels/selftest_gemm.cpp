@@ -1,0 +1,139 @@
+// Matrix products and column sums.
+#include "fastbn/gemm.h"
+#include "gemm/reference.h"
+#include "selftest.h"
+
+namespace fastbn::selftest {
+namespace {
+
+constexpr double kFactors[] = {1, 0, -1, 0.7};
+constexpr double kRogue = 12345;
+
+// Values in memory of exactly the size that the strides need, rogue where no element lies.
+template <class T>
+struct Memory {
+  std::vector<T> data;
+  Matrix<T> view;
+  std::vector<bool> used;
+
+  Memory(Random& random, index_t rows, index_t cols, bool by_columns, index_t padding) {
+    const index_t lead = (by_columns ? rows : cols) + padding;
+    const index_t lines = by_columns ? cols : rows;
+    const bool empty = rows == 0 || cols == 0;
+    data.assign(static_cast<std::size_t>(empty ? 0 : lead * (lines - 1) + lead - padding),
+                T(kRogue));
+    used.assign(data.size(), false);
+    view = {data.data(), rows, cols, by_columns ? 1 : lead, by_columns ? lead : 1};
+    for (index_t i = 0; i < rows; ++i) {
+      for (index_t j = 0; j < cols; ++j) {
+        const index_t at = i * view.row_stride + j * view.col_stride;
+        data[static_cast<std::size_t>(at)] = static_cast<T>(random.uniform(-2, 2));
+        used[static_cast<std::size_t>(at)] = true;
+      }
+    }
+  }
+  Memory(const Memory& other) : data(other.data), view(other.view), used(other.used) {
+    view.data = data.data();
+  }
+  Memory& operator=(const Memory&) = delete;
+
+  Matrix<const T> operand() const {
+    return {data.data(), view.rows, view.cols, view.row_stride, view.col_stride};
+  }
+  T operator()(index_t i, index_t j) const {
+    return view.data[i * view.row_stride + j * view.col_stride];
+  }
+  bool gaps_are_intact() const {
+    for (std::size_t i = 0; i < data.size(); ++i) {
+      if (!used[i] && data[i] != T(kRogue)) return false;
+    }
+    return true;
+  }
+};
+
+template <class T>
+void check_product(Report& report, Random& random, index_t m, index_t n, index_t k) {
+  const Memory<T> a(random, m, k, random.below(2), random.below(3));
+  const Memory<T> b(random, k, n, random.below(2), random.below(3));
+  const Memory<T> c(random, m, n, random.below(4) == 0, random.below(3));
+  const std::vector<T> bias = random.values<T>(n);
+  GemmOptions<T> options;
+  options.alpha = static_cast<T>(kFactors[random.below(4)]);
+  options.beta = static_cast<T>(kFactors[random.below(4)]);
+  options.bias = random.below(2) ? bias.data() : nullptr;
+  options.relu = random.below(3) == 0;
+  report.at(target() + " " + type_name<T>() + " gemm " + std::to_string(m) + " x " +
+            std::to_string(n) + " x " + std::to_string(k));
+
+  Memory<T> want(c), got(c), threaded(c);
+  reference::gemm(a.operand(), b.operand(), want.view, options);
+  set_num_threads(1);
+  gemm(a.operand(), b.operand(), got.view, options);
+  set_num_threads(2);
+  gemm(a.operand(), b.operand(), threaded.view, options);
+  report.require(same_bits(got.data, threaded.data), "bits of two threads");
+  report.require(got.gaps_are_intact(), "gaps between the rows of C");
+
+  const double relative = gamma<T>(double(k + 3)) + gamma<double>(double(k + 3)) + kUnit<T>;
+  for (index_t i = 0; i < m; ++i) {
+    for (index_t j = 0; j < n; ++j) {
+      double magnitude = 0;
+      for (index_t p = 0; p < k; ++p) magnitude += std::fabs(double(a(i, p)) * double(b(p, j)));
+      magnitude = magnitude * std::fabs(double(options.alpha)) +
+                  std::fabs(double(options.beta) * double(c(i, j)));
+      if (options.bias) magnitude += std::fabs(double(bias[static_cast<std::size_t>(j)]));
+      report.close("C", got(i, j), want(i, j), relative * magnitude);
+    }
+  }
+}
+
+template <class T>
+void check_column_sums(Report& report, Random& random, index_t rows, index_t cols) {
+  const Memory<T> x(random, rows, cols, false, random.below(3));
+  report.at(target() + " " + type_name<T>() + " column_sums " + std::to_string(rows) + " x " +
+            std::to_string(cols));
+  std::vector<T> want(static_cast<std::size_t>(cols)), got(want), threaded(want);
+  reference::column_sums(x.operand(), want.data());
+  set_num_threads(1);
+  column_sums(x.operand(), got.data());
+  set_num_threads(2);
+  column_sums(x.operand(), threaded.data());
+  report.require(same_bits(got, threaded), "bits of two threads");
+  for (index_t j = 0; j < cols; ++j) {
+    double magnitude = 0;
+    for (index_t i = 0; i < rows; ++i) magnitude += std::fabs(double(x(i, j)));
+    const auto at = static_cast<std::size_t>(j);
+    report.close("sum", got[at], want[at], (relative_sum_error<T>(rows) + 2 * kUnit<T>)*magnitude);
+  }
+}
+
+template <class T>
+void test(Report& report) {
+  Random random;
+  // Around tiles of 4 or 8 rows by 3 registers of 1 to 16 lanes.
+  for (const index_t m : {1, 4, 5, 8, 9, 17}) {
+    for (const index_t n : {1, 2, 3, 4, 6, 7, 12, 13, 16, 24, 25, 48, 49}) {
+      for (const index_t k : {0, 1, 3, 20}) check_product<T>(report, random, m, n, k);
+    }
+  }
+  // More than one block in each of k, n and m; enough for two threads.
+  const index_t shapes[][3] = {{0, 3, 4}, {3, 0, 4}, {9, 49, 400}, {13, 600, 20}, {200, 33, 190}};
+  for (int repeat = 0; repeat < 4; ++repeat) {
+    for (const auto& s : shapes) check_product<T>(report, random, s[0], s[1], s[2]);
+  }
+  for (const index_t rows : {0, 1, 31, 32, 33, 65}) {
+    for (const index_t cols : {0, 1, 2, 3, 8, 15, 16, 17, 33}) {
+      check_column_sums<T>(report, random, rows, cols);
+    }
+  }
+  check_column_sums<T>(report, random, 300, 250);
+}
+
+}  // namespace
+
+void test_gemm(Report& report) {
+  test<float>(report);
+  test<double>(report);
+}
+
+}  // namespace fastbn::selftest
