@@ -5,9 +5,12 @@
 #include <utility>
 
 namespace fastbn::bindings {
-namespace {
 
-constexpr int kNumpyFloat32 = 11, kNumpyFloat64 = 12;  // NPY_FLOAT, NPY_DOUBLE: part of NumPy's ABI
+py::handle ndarray_type() {
+  return reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_);
+}
+
+namespace {
 
 bool is_native(const py::dtype& dtype) {
   const char order = dtype.byteorder();
@@ -38,10 +41,6 @@ std::string type_name(const py::handle& object) {
 
 bool is_masked(const py::handle& object) {
   return py::hasattr(object, "mask") && py::hasattr(object, "filled");
-}
-
-py::handle ndarray_type() {
-  return reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_);
 }
 
 // The object as an ndarray, without a copy where it offers its memory.

@@ -21,6 +21,9 @@ namespace py = pybind11;
 
 using Shape = std::vector<py::ssize_t>;
 
+constexpr int kNumpyFloat32 = 11, kNumpyFloat64 = 12;  // NPY_FLOAT, NPY_DOUBLE: part of NumPy's ABI
+py::handle ndarray_type();
+
 // A float32 or float64 array, aligned, native, strides in whole elements: `object` itself where it
 // is one, a copy where only its memory is unusual, a view of anything that numpy.asarray can see.
 // TypeError for another dtype, a masked array, or what is no array.
@@ -115,6 +118,7 @@ int one_of(const char* name, const std::string& value, std::initializer_list<con
 bool wants_relu(const py::object& activation);
 
 void register_gemm(py::module_& m);
+void register_matmul(py::module_& m);
 void register_batchnorm(py::module_& m);
 void register_nn(py::module_& m);
 void register_runtime(py::module_& m);

@@ -6,6 +6,7 @@
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.attr("__version__") = FASTBN_VERSION;
   fastbn::bindings::register_gemm(m);
+  fastbn::bindings::register_matmul(m);
   fastbn::bindings::register_batchnorm(m);
   fastbn::bindings::register_nn(m);
   fastbn::bindings::register_runtime(m);

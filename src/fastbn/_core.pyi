@@ -29,6 +29,9 @@ def gemm(
     bias: Array | None = None,
     activation: Literal["relu"] | None = None,
 ) -> Array: ...
+def matmul(a: object, b: object, out: object, /) -> Any:
+    """Product of two matrices, or NotImplemented for what only `fastbn.matmul` can see to."""
+
 def column_sums(x: Array, out: Array | None = None) -> Array: ...
 
 # -- batchnorm -----------------------------------------------------------------------------------

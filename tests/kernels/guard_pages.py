@@ -77,9 +77,7 @@ def batch_norm_pass(
         x, gamma, beta, mean, var, training=training, activation=activation, out=y_out
     )
     # dgamma and dbeta take the place of gamma and beta, which the backward pass does not need.
-    dx, dgamma, dbeta = _core.batch_norm_backward(
-        dy, cache, out=dx_out, dgamma=gamma, dbeta=beta
-    )
+    dx, dgamma, dbeta = _core.batch_norm_backward(dy, cache, out=dx_out, dgamma=gamma, dbeta=beta)
     return [r.tobytes() for r in (y, mean, var, dx, dgamma, dbeta)]
 
 

@@ -121,7 +121,11 @@ def test_error_bound_around_every_edge(target, dtype, rng):
     for width in edges:
         p, pair = parameters(rng, width, dtype), parameters(rng, 2, dtype)
         for rows in (2, 31, 32, 33, 64, 65):
-            check(*(normal(rng, rows, width, dtype=dtype), 1), p, normal(rng, rows, width, dtype=dtype))
+            check(
+                *(normal(rng, rows, width, dtype=dtype), 1),
+                p,
+                normal(rng, rows, width, dtype=dtype),
+            )
         for outer in (2, 33):
             x, dy = (normal(rng, outer, 2, width, dtype=dtype) for _ in range(2))
             check(x, 1, pair, dy, activation="relu")
@@ -246,7 +250,10 @@ def test_constant_channels_give_beta(target, dtype, rng, value, eps):
             momentum=1.0, eps=eps, axis=axis,
         )  # fmt: skip
         np.testing.assert_array_equal(
-            y, oracles.shape_back(np.broadcast_to(p["beta"], oracles.rows_of(y, axis).shape), shape, axis)
+            y,
+            oracles.shape_back(
+                np.broadcast_to(p["beta"], oracles.rows_of(y, axis).shape), shape, axis
+            ),
         )
         np.testing.assert_array_equal(mean, dtype(value))
         np.testing.assert_array_equal(var, 0)

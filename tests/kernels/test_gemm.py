@@ -51,15 +51,17 @@ class Product:
         a, b, c = (rng.standard_normal(s).astype(dtype) for s in ((m, self.k), (self.k, n), (m, n)))
         self.bias = rng.standard_normal(n).astype(dtype) if bias else None
         self.alpha, self.relu, self.dtype = alpha, relu, dtype
-        self.exact, self.magnitude = oracles.gemm(
-            a, b, c, alpha=alpha, beta=beta, bias=self.bias
-        )
+        self.exact, self.magnitude = oracles.gemm(a, b, c, alpha=alpha, beta=beta, bias=self.bias)
         self.padded = Padded(c.T if layouts[2] == "padded Fortran" else c)
         self.a = LAYOUTS[layouts[0]](a.T if trans_a else a)
         self.b = LAYOUTS[layouts[1]](b.T if trans_b else b)
         self.c = self.padded.view.T if layouts[2] == "padded Fortran" else self.padded.view
         self.options = dict(
-            alpha=alpha, beta=beta, trans_a=trans_a, trans_b=trans_b, bias=self.bias,
+            alpha=alpha,
+            beta=beta,
+            trans_a=trans_a,
+            trans_b=trans_b,
+            bias=self.bias,
             activation="relu" if relu else None,
         )
 
@@ -417,9 +419,7 @@ def test_overlapping_operands_are_as_if_copied_first(target, dtype, rng):
         beta = float(rng.choice((0.0, 0.7)))
         expected = memory.copy()
         index = random_index(c, memory)
-        expected[index] = _core.gemm(
-            a.copy(), b.copy(), c.copy(), beta=beta, bias=bias.copy()
-        )
+        expected[index] = _core.gemm(a.copy(), b.copy(), c.copy(), beta=beta, bias=bias.copy())
         _core.gemm(a, b, c, beta=beta, bias=bias)
         assert bits(memory) == bits(expected)
 
@@ -478,7 +478,9 @@ def test_more_than_2_to_the_31_elements_apart(target, dtype):
     other = np.arange(5 * 5).reshape(5, 5).astype(dtype)
     far(rows, 5)[...] = values
     np.testing.assert_array_equal(_core.gemm(far(rows, 5), other), values @ other)
-    np.testing.assert_array_equal(_core.gemm(other[:, :rows], far(rows, 5)), other[:, :rows] @ values)
+    np.testing.assert_array_equal(
+        _core.gemm(other[:, :rows], far(rows, 5)), other[:, :rows] @ values
+    )
     np.testing.assert_array_equal(
         _core.gemm(far(rows, 5), other[:rows], trans_a=True), values.T @ other[:rows]
     )

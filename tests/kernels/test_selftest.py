@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from fastbn import _core
+
 ROOT = Path(__file__).parents[2]
 X86 = platform.machine() in ("x86_64", "AMD64")
 
@@ -89,14 +91,10 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_native(native):
-    from fastbn import _core
-
     check(run(native), *_core.available_targets())
 
 
 def test_kernels_share_no_symbols(native):
-    from fastbn import _core
-
     assert check_symbols(native.parent, tool("nm")) == set(_core.build_info()["targets"])
 
 
@@ -123,8 +121,6 @@ def test_with_sanitizers(tmp_path):
     )  # fmt: skip
     if probe.returncode != 0:
         pytest.skip("the compiler has no sanitizers")
-    from fastbn import _core
-
     program = build(tmp_path, "g++", f"-DCMAKE_CXX_FLAGS={sanitizers}")
     check(run(program), *_core.available_targets())
 

@@ -23,6 +23,7 @@ from fastbn.functional.activation import (
 )
 from fastbn.functional.array import Array, as_rows
 from fastbn.functional.loss import cross_entropy, cross_entropy_backward
+from fastbn.functional.matmul import matmul
 from fastbn.functional.normalization import (
     LinearBatchNormReLUCache,
     batch_norm,
@@ -30,7 +31,7 @@ from fastbn.functional.normalization import (
     linear_bn_relu,
     linear_bn_relu_backward,
 )
-from fastbn.functional.product import gemm, linear, linear_backward, matmul
+from fastbn.functional.product import gemm, linear, linear_backward
 
 __all__ = [
     "Array",

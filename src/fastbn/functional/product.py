@@ -1,53 +1,15 @@
-"""Matrix products, and the affine layer made of them."""
+"""The general matrix product, and the affine layer made of it."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import numpy as np
 
 from fastbn import _core
 from fastbn.functional.array import Array, as_rows
 
-__all__ = ["check_linear_backward", "gemm", "linear", "linear_backward", "matmul"]
-
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-def matmul(a: Any, b: Any, out: Any = None) -> Any:
-    """Matrix product with the semantics of `numpy.matmul`.
-
-    Parameters
-    ----------
-    a, b : array_like
-        Anything that `numpy.matmul` takes.  Two 2-D arrays of the same dtype, float32 or float64,
-        are multiplied by fastbn's kernel; everything else is handed to NumPy.
-    out : ndarray, optional
-        Receives the product; it may overlap `a` or `b`.
-
-    Returns
-    -------
-    ndarray or scalar
-        `out` if it was given.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `numpy.matmul` does.
-    """
-    if not (_is_matrix(a) and _is_matrix(b) and a.dtype == b.dtype and a.shape[1] == b.shape[0]):
-        return np.matmul(a, b, out=out)
-    if out is None:
-        return _core.gemm(a, b)
-    shape = (a.shape[0], b.shape[1])
-    if not (
-        _is_matrix(out) and out.dtype == a.dtype and out.shape == shape and out.flags.writeable
-    ):
-        return np.matmul(a, b, out=out)
-    if out.flags.c_contiguous and not (np.may_share_memory(out, a) or np.may_share_memory(out, b)):
-        return _core.gemm(a, b, out)
-    out[...] = _core.gemm(a, b)
-    return out
+__all__ = ["check_linear_backward", "gemm", "linear", "linear_backward"]
 
 
 def gemm(
@@ -180,11 +142,6 @@ def linear_backward(
 
 
 # -- checks that the compiled module cannot make, as it sees one call at a time --------------------
-
-
-def _is_matrix(a: object) -> TypeGuard[Array]:
-    """Whether the kernel takes it as it is; subclasses have multiplication rules of their own."""
-    return type(a) is np.ndarray and a.ndim == 2 and a.dtype in _FLOATS and a.flags.aligned
 
 
 def check_linear_backward(
