@@ -1,6 +1,7 @@
-"""Targets, threads, forks: what the environment decides, and what concurrent use must not change."""
+"""Targets, threads, forks: what the environment decides, what concurrent use must not change."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,12 +21,24 @@ DECIDING = ("FASTBN_TARGET", "FASTBN_NUM_THREADS", "OMP_NUM_THREADS")
 def python(
     code: str, environment: Mapping[str, str] | None = None, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
-    """Run code in a new interpreter, with nothing in its environment that decides for fastbn."""
+    """Run code in a new interpreter, with nothing in its environment that decides for fastbn.
+
+    When time is up, what it has forked is ended too.
+    """
     clean = {k: v for k, v in os.environ.items() if k not in DECIDING}
-    return subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-c", code], env={**clean, **(environment or {})}, text=True,
-        capture_output=True, timeout=timeout,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.communicate()
+        pytest.fail(f"not done after {timeout} s", pytrace=False)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def output(code: str, environment: Mapping[str, str] | None = None, timeout: float = 60) -> str:
@@ -346,7 +359,9 @@ expected = work()
 assert child(lambda: work() == expected)
 assert work() == expected
 # nested, and again
-assert child(lambda: work() == expected and child(lambda: work() == expected) and work() == expected)
+def right():
+    return work() == expected
+assert child(lambda: right() and child(right) and right())
 assert all(child(lambda: work() == expected) for _ in range(20))
 assert work() == expected
 """

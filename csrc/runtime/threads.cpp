@@ -78,8 +78,13 @@ int initial_threads() {
 // GNU's OpenMP keeps its worker threads after a region; a forked child inherits the record of them
 // but not the threads, and would wait for them forever.  Letting them go before every fork makes
 // parent and child start new ones when they need them.
+// GCC has had the call since version 9, but states OpenMP 4.5 in _OPENMP until version 13.
+#if defined(_OPENMP) && \
+    (_OPENMP >= 201811 || (defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9))
+#define FASTBN_OMP_PAUSE
+#endif
 void release_threads_before_fork() {
-#if defined(_OPENMP) && _OPENMP >= 201811
+#if defined(FASTBN_OMP_PAUSE)
   if (!omp_in_parallel()) omp_pause_resource_all(omp_pause_hard);
 #endif
 }

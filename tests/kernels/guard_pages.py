@@ -1,11 +1,12 @@
 """Kernels on operands that end, then start, at a page that must not be touched.
 
-Run by the tests in a process of its own, `guard_pages.py <operation> <target>`: an access too far
-is a SIGSEGV, and faulthandler says in which call.
+Run by the tests as a process of its own, `python -m kernels.guard_pages <operation> <target>` in
+their folder: an access too far is a SIGSEGV, and faulthandler says in which call.
 """
 
 import faulthandler
 import itertools
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,7 @@ import numpy as np
 
 from fastbn import _core
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from kernels.memory import GuardedPages  # noqa: E402
+from .memory import GuardedPages
 
 PAGES = [GuardedPages(1 << 20) for _ in range(8)]
 
@@ -85,6 +85,16 @@ CHECKS: dict[str, Callable[[Any, np.random.Generator], None]] = {
     "gemm": check_gemm,
     "batch_norm": check_batch_norm,
 }
+
+
+def run(operation: str, target: str) -> None:
+    """Check an operation in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kernels.guard_pages", operation, target],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
 
 if __name__ == "__main__":
     faulthandler.enable()

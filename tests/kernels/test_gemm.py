@@ -6,9 +6,7 @@ of 1, 2, 4, 8 or 16 lanes; blocks of 176 or 256 in k, of 192 in m, of 256 or 512
 
 import itertools
 import mmap
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ import pytest
 
 from fastbn import _core
 
-from . import oracles
+from . import guard_pages, oracles
 from .bounds import gemm_bound, sum_bound
 from .memory import LAYOUTS, WRITABLE, Padded, at_offset
 
@@ -491,12 +489,8 @@ def test_more_than_2_to_the_31_elements_apart(target, dtype):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
 def test_nothing_beyond_the_operands_is_touched(target):
-    """Operands that end, then start, at a page that must not be touched (in a process of its own)."""
-    script = Path(__file__).with_name("guard_pages.py")
-    run = subprocess.run(
-        [sys.executable, str(script), "gemm", target], capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stderr
+    """Operands that end, then start, at a page that must not be touched."""
+    guard_pages.run("gemm", target)
 
 
 # -- arguments -------------------------------------------------------------------------------------
@@ -674,6 +668,6 @@ def test_column_sums_wrong_arguments(dtype, rng):
     with pytest.raises(ValueError, match="share memory"):
         _core.column_sums(x, np.lib.stride_tricks.as_strided(out, (4,), (0,)))
     other = np.float64 if dtype == np.float32 else np.float32
-    with pytest.raises(TypeError, match="out is float.. but the inputs are float"):
+    with pytest.raises(TypeError, match=r"out is float.. but the inputs are float"):
         _core.column_sums(x, np.zeros(4, other))
     assert (out == 7).all()
