@@ -7,11 +7,6 @@ import numpy as np
 import pytest
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker of the tests that compile the core."""
-    config.addinivalue_line("markers", "toolchain: compiles the C++ core; takes minutes")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that asks for `target` once on every target that this CPU can run."""
     if "target" in metafunc.fixturenames:

@@ -2,8 +2,7 @@
 
 Natively, also under valgrind and on an emulated CPU without vector extensions; with the address and
 undefined-behaviour sanitizers; for AArch64, under an emulator.  Each is skipped where its tools are
-not installed.  All compile the core anew and take up to two minutes: `-m "not toolchain"` leaves
-them out.
+not installed.  All compile the core anew, which takes minutes: only `-m toolchain` runs them.
 """
 
 import os
