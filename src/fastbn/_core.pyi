@@ -92,7 +92,7 @@ def softmax(x: Array, out: Array | None = None) -> Array:
 def softmax_backward(dy: Array, y: Array, out: Array | None = None) -> Array: ...
 
 class CrossEntropyCache:
-    """What `cross_entropy_backward` needs: references, and each row's log-sum-exp."""
+    """What `cross_entropy_backward` needs: the logits, the labels, each row's maximum and sum."""
 
 def cross_entropy(
     logits: Array, labels: NDArray[np.integer[Any]], *, label_smoothing: float = 0.0

@@ -28,7 +28,7 @@ def gamma(n: float, dtype: Any) -> float:
 
 def oracle_dtype(dtype: Any) -> Any:
     """What an oracle computes in: float64 for float32, the longest there is for float64."""
-    return np.float64 if dtype == np.float32 else np.longdouble
+    return np.float64
 
 
 def smallest(dtype: Any) -> float:
@@ -110,6 +110,8 @@ def batch_norm_bounds(
     constants and without error.  `g` is the gradient of the result, masked where ReLU cut it.
     """
     n, u, lost = x.shape[0], unit_roundoff(dtype), smallest(dtype)
+    # Where the oracle has no more digits, its error is of the same kind and size.
+    allowed = SECOND_ORDER * (1 + unit_roundoff(oracle_dtype(dtype)) / u)
     of_sum = relative_sum_error(n, dtype)
     d = x - mean
     if var is None:
@@ -138,11 +140,11 @@ def batch_norm_bounds(
     y = d * scale + (shift - low * scale)
     e_y = abs(d * scale) * (r_scale + 2 * u) + e_shift + 2 * u * abs(y) + lost
     bounds = BatchNormBounds(
-        mean=e_mean * SECOND_ORDER,
-        total_mean=e_total * SECOND_ORDER,
-        var=e_var * SECOND_ORDER,
-        invstd=invstd * r_invstd * SECOND_ORDER,
-        y=e_y * SECOND_ORDER,
+        mean=e_mean * allowed,
+        total_mean=e_total * allowed,
+        var=e_var * allowed,
+        invstd=invstd * r_invstd * allowed,
+        y=e_y * allowed,
     )
     if g is None:
         return bounds
@@ -154,8 +156,8 @@ def batch_norm_bounds(
     e_product = e_product + abs(low) * e_total + e_low * abs(total)
     dgamma = invstd * product
     e_dgamma = invstd * e_product + abs(dgamma) * (r_invstd + 3 * u)
-    bounds.dbeta = (e_total + u * abs(total)) * SECOND_ORDER
-    bounds.dgamma = (e_dgamma + lost) * SECOND_ORDER
+    bounds.dbeta = (e_total + u * abs(total)) * allowed
+    bounds.dgamma = (e_dgamma + lost) * allowed
     # dx = scale g + (slope (x - mean) + constant)
     e_dx = abs(scale * g) * (r_scale + 2 * u) + lost
     if e_low.any() or e_mean.any():
@@ -170,5 +172,5 @@ def batch_norm_bounds(
         )
         e_dx = e_dx + abs(d) * e_slope + e_constant
         e_dx = e_dx + 3 * u * (abs(scale * g) + abs(slope * d) + abs(constant))
-    bounds.dx = e_dx * SECOND_ORDER
+    bounds.dx = e_dx * allowed
     return bounds

@@ -441,12 +441,15 @@ def test_relu_inside_equals_relu_outside(target, dtype, rng, shape, axis, traini
             activation=activation,
         )  # fmt: skip
 
-    (plain, plain_cache), (fused, fused_cache) = run(None), run("relu")
-    assert bits(fused) == bits(oracles.relu(plain))
-    masked = np.where(plain <= 0, dtype(0), dy)
-    expected = _core.batch_norm_backward(masked, plain_cache)
-    for got, want in zip(_core.batch_norm_backward(dy, fused_cache), expected, strict=True):
-        assert bits(got) == bits(want)
+    for poison in (None, np.nan):
+        if poison is not None:
+            x.flat[x.size // 2] = poison
+        (plain, plain_cache), (fused, fused_cache) = run(None), run("relu")
+        assert bits(fused) == bits(oracles.relu(plain))
+        masked = np.where(plain <= 0, dtype(0), dy)  # NaN passes, as it did forward
+        expected = _core.batch_norm_backward(masked, plain_cache)
+        for got, want in zip(_core.batch_norm_backward(dy, fused_cache), expected, strict=True):
+            assert bits(got) == bits(want)
 
 
 # -- running statistics ----------------------------------------------------------------------------
@@ -746,7 +749,8 @@ def test_overlapping_operands_are_as_if_copied_first_or_refused(target, dtype, r
     for _ in range(2000):
         views = Views(rng, dtype)
         training = bool(rng.integers(2))
-        x, out = views(4, 3), views(4, 3)
+        shape = (4, 3) if rng.integers(2) else (2, 3, 2)  # one panel of channels, or three
+        x, out = views(*shape), views(*shape)
         gamma, beta, mean, var = (views(3) for _ in range(4))
         np.abs(var, out=var)
         options = dict(training=training, activation="relu")
@@ -754,7 +758,7 @@ def test_overlapping_operands_are_as_if_copied_first_or_refused(target, dtype, r
         y, cache = _core.batch_norm(*copies, **options)
         results = [(out, y), *([(mean, copies[3]), (var, copies[4])] if training else [])]
         before, expected = views.memory.tobytes(), views.expected(results)
-        dy = normal(rng, 4, 3, dtype=dtype)
+        dy = normal(rng, *shape, dtype=dtype)
         try:
             _, got_cache = _core.batch_norm(x, gamma, beta, mean, var, **options, out=out)
         except ValueError as error:
@@ -774,7 +778,8 @@ def test_overlapping_gradients_are_as_if_copied_first_or_refused(target, dtype, 
     refused = 0
     for _ in range(2000):
         views = Views(rng, dtype)
-        x, dy, dx, dgamma, dbeta = views(4, 3), views(4, 3), views(4, 3), views(3), views(3)
+        shape = (4, 3) if rng.integers(2) else (2, 3, 2)
+        x, dy, dx, dgamma, dbeta = views(*shape), views(*shape), views(*shape), views(3), views(3)
         options = dict(activation="relu", training=True)
         _, own_cache = _core.batch_norm(x.copy(), None, None, **options)
         _, cache = _core.batch_norm(x, None, None, **options)
