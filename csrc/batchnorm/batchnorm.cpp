@@ -81,6 +81,21 @@ void for_each_panel(const ChannelView<T>& x, const Body& body) {
   });
 }
 
+// The squares of float values beyond some 1e19 are infinite in float: such a channel, and no other,
+// is gone through once more in double.
+template <class T>
+double squares_in_double(const ChannelView<const T>& x, index_t c, double mean) {
+  double total = 0;
+  for (index_t o = 0; o < x.outer; ++o) {
+    const T* run = x.data + o * x.outer_stride + c * x.channel_stride;
+    for (index_t i = 0; i < x.inner; ++i) {
+      const double d = static_cast<double>(run[i]) - mean;
+      total += d * d;
+    }
+  }
+  return total;
+}
+
 template <class T>
 T inverse_deviation(double var, double eps) {
   const double v = var + eps;
@@ -118,11 +133,15 @@ void batch_norm_training(const ChannelView<const T>& x, const BatchNormParameter
     // Second pass: the variance, and what rounding has left of the mean.
     kern.sums_of_squares(g, s.mean + c, sum, squares);
     for (index_t j = 0; j < channels; ++j) {
+      if (std::isinf(squares[j]) && std::isfinite(sum[j])) {
+        squares[j] = squares_in_double(x, c + j, double(s.mean[c + j]));
+      }
       const double low = sum[j] / n;
-      const double var = squares[j] / n - low * low;
+      double var = squares[j] / n - low * low;
+      if (var < 0) var = 0;  // not std::max, which loses a NaN
       s.mean_low[c + j] = static_cast<T>(low);
-      s.var[c + j] = static_cast<T>(var < 0 ? 0 : var);
-      set_affine(p, double(s.var[c + j]), s, c + j);
+      s.var[c + j] = static_cast<T>(var);
+      set_affine(p, var, s, c + j);
     }
     // Third pass.
     g.relu = p.relu;

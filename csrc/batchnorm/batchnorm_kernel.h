@@ -19,8 +19,7 @@ FASTBN_INLINE Vec<T> normalized(Vec<T> x, Vec<T> mean, Vec<T> scale, Vec<T> shif
   return fma(x - mean, scale, shift);
 }
 
-// dy where ReLU let y through; not (y <= 0) rather than y > 0, so that NaN passes as it did
-// forward.
+// dy where ReLU let y through: not (y <= 0) instead of y > 0, so that NaN passes as it did before.
 template <class T, bool kRelu>
 FASTBN_INLINE Vec<T> gradient(Vec<T> dy, Vec<T> x, Vec<T> mean, Vec<T> scale, Vec<T> shift) {
   if constexpr (kRelu) {
@@ -216,8 +215,7 @@ void last_backward_apply(const BatchNormBlock<T>& g) {
   }
 }
 
-// ---- channels first: registers hold positions of one channel, their lanes are added at the end
-// ----
+// ---- channels first: registers hold positions of one channel, lanes are added at the end ---------
 
 template <class T>
 struct LaneTotals {

@@ -14,10 +14,10 @@ using index_t = std::ptrdiff_t;
 //            |       | b_k from one row to the next
 //            +-------+
 //   A        C
-//  +------+  +-------+
-//  |tile 0|  |       |   a tile: mr rows; element (i, p) of tile t is a[t * a_tile + i * a_row + p
-//  * a_k] |tile 1|  |       |   unpacked: a_tile = mr * a_row;  packed: a_row = 1, a_k = mr, a_tile
-//  = mr * k | ...  |  |       |
+//  +------+  +-------+   tile t, row i, step p of A is a[t * a_tile + i * a_row + p * a_k]
+//  |tile 0|  |       |     unpacked: a_tile = mr * a_row
+//  |tile 1|  |       |     packed:   a_row = 1, a_k = mr, a_tile = mr * k
+//  | ...  |  |       |
 //  +------+  +-------+
 //
 // Every element is one chain of fused multiply-adds over k in ascending order that starts at zero,

@@ -7,8 +7,8 @@
 //   Vec<T>::kWidth, Vec<T>::Mask          lanes of a register; the result of a comparison
 //   kVectorRegisters                      architectural registers, from which tile sizes follow
 //   zero() broadcast(s)
-//   load(p) load_first(p, n)              unaligned; the second touches p[0..n) alone, other lanes
-//   0 store(p, v) store_first(p, v, n)      unaligned; the second touches p[0..n) alone
+//   load(p) load_first(p, n)              unaligned; the second touches p[0..n) alone: 0 elsewhere
+//   store(p, v) store_first(p, v, n)      unaligned; the second touches p[0..n) alone
 //   keep_first(v, n)                      lanes >= n become +0
 //   + - * /   fma(a, b, c) = a * b + c    one rounding where the target has FMA
 //   sqrt abs  copy_sign(magnitude, sign)

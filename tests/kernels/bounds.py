@@ -28,7 +28,7 @@ def gamma(n: float, dtype: Any) -> float:
 
 def oracle_dtype(dtype: Any) -> Any:
     """What an oracle computes in: float64 for float32, the longest there is for float64."""
-    return np.float64
+    return np.float64 if dtype == np.float32 else np.longdouble
 
 
 def smallest(dtype: Any) -> float:

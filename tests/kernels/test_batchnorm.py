@@ -14,7 +14,7 @@ import pytest
 from fastbn import _core
 
 from . import guard_pages, oracles
-from .bounds import BatchNormBounds, batch_norm_bounds, oracle_dtype, unit_roundoff
+from .bounds import BatchNormBounds, batch_norm_bounds, gamma, oracle_dtype, unit_roundoff
 from .memory import LAYOUTS, WRITABLE, Padded, at_offset
 
 THREADS = (1, 2, 3, 7)
@@ -276,6 +276,18 @@ def test_huge_values_stay_finite(target, dtype, rng, shape, axis):
         assert np.isfinite(y).all()
         assert np.isfinite(cache.mean).all()
         assert all(np.isfinite(g).all() for g in _core.batch_norm_backward(dy, cache))
+
+
+@pytest.mark.parametrize(("shape", "axis"), SMALL)
+def test_huge_values_are_normalized_though_their_squares_overflow(target, rng, shape, axis):
+    x = rng.standard_normal(shape).astype(np.float32)
+    p = parameters(rng, shape[axis], np.float32)
+    huge = np.ldexp(x, 100)  # a power of two: exact, so the answer is that of x but for eps
+    expected, _ = _core.batch_norm(x, **p, training=True, axis=axis, eps=0.0)
+    y, _ = _core.batch_norm(huge, **p, training=True, axis=axis, eps=0.0)
+    # The variances differ by the rounding of 32-term sums, each way: gamma_34 relative to xhat.
+    bound = 2 * gamma(34, np.float32) * (np.abs(expected) + 2 * np.abs(p["beta"]).max())
+    assert (np.abs(y - expected) <= bound).all()
 
 
 def test_a_million_rows(target, rng):
