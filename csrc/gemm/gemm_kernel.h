@@ -54,16 +54,24 @@ FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&
   store_row<T, V>(c, last, row);
 }
 
+inline void prefetch_to_l2(const void* p) { __builtin_prefetch(p, /*for writing=*/0, /*locality=*/2); }
+
 // The chain of multiply-adds of a tile.  With kPack, B is read where it lies and left packed: its
 // stores hide behind the arithmetic of this tile, so that packing costs no pass of its own; and as
 // no hardware prefetcher follows rows that are a page or more apart, each is asked for 16 rows
 // ahead, some 200 cycles of arithmetic.
+//
+// `next` is where the tile after this one lies in C, or null.  Its lines are asked for meanwhile,
+// one a step: neither the unfinished sums that it loads first nor its stores wait for the cache
+// below then, which was worth 5 to 10 % of the peak.  All of them at once, before the loop, cost
+// more than they gained: they filled the queue of misses in which A and B wait too.
 template <class T, int R, int V, bool kPack, class Lanes>
-FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, Vec<T> (&acc)[R][V]) {
+FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const T* next,
+                            Vec<T> (&acc)[R][V]) {
   constexpr index_t kAhead = 16;
   const T* b = g.b;
   T* packed = g.pack_to;
-  for (index_t p = 0; p < g.k; ++p, a += g.a_k, b += g.b_k) {
+  const auto step = [&]() FASTBN_INLINE_LAMBDA {
     Vec<T> row[V];
     load_row<T, V>(b, last, row);
     if constexpr (kPack) {
@@ -80,7 +88,19 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, Vec<T
       FASTBN_UNROLL
       for (int v = 0; v < V; ++v) acc[i][v] = fma(av, row[v], acc[i][v]);
     }
+    a += g.a_k, b += g.b_k;
+  };
+  index_t p = 0;
+  if (next && g.k >= 2 * R * (V + 1)) {
+    for (; p < R * (V + 1); p += V + 1, next += g.c_row) {
+      FASTBN_UNROLL
+      for (int v = 0; v <= V; ++v) {  // a row of V registers may straddle V + 1 lines
+        step();
+        prefetch_to_l2(next + (v < V ? v * Vec<T>::kWidth : V * Vec<T>::kWidth - 1));
+      }
+    }
   }
+  for (; p < g.k; ++p) step();
 }
 
 // R rows by V registers of C from `row` on, the last register in whole or in part.
@@ -93,7 +113,8 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
     for (int v = 0; v < V; ++v) acc[i][v] = Vec<T>::zero();
     if (g.resume) load_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
   }
-  multiply<T, R, V, kPack>(g, a, last, acc);
+  const T* next = row + 2 * R <= g.m ? g.c + (row + R) * g.c_row : nullptr;
+  multiply<T, R, V, kPack>(g, a, last, next, acc);
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
     if (g.suspend) {
@@ -249,18 +270,19 @@ void column_sums(index_t rows, index_t cols, const T* x, index_t row_stride, T* 
   });
 }
 
-// kc: a panel of B is kc rows of three registers: with 64-byte registers 33 KiB, which leaves a
-// third of a 48 KiB L1 to the rows of A; 128 and 256 were slower by some 5 %.  mc: a packed block
-// of A is mc * kc elements, 132 KiB in float.  nc: a packed block of B is kc * nc, at most 360 KiB;
-// both stay in any L2 of half a megabyte.
+// kc: 4 KiB of a row of A.  A row tile of A, mr of them, stays in L1; a panel of B, 196 KiB with
+// 64-byte registers, is read from L2 anew for each row tile, 16 bytes a cycle, which no CPU of the
+// last ten years notices.  A panel that fits L1 (kc = 176) was 5 to 8 % slower: the sums of C are
+// then written and read again every 176 steps.  mc: with kc, 384 KiB of A, which stays in L2 beside
+// the panel of B.  nc: with kc, at most 4 MiB of packed B, which stays in L3.
 template <class T>
 constexpr GemmKernels<T> gemm_kernels() {
   return {kGemmRows,
           kGemmVectors,
           Vec<T>::kWidth,
-          /*kc=*/176,
-          /*mc=*/192,
-          /*nc=*/static_cast<int>(2048 / sizeof(T)),
+          /*kc=*/static_cast<int>(4096 / sizeof(T)),
+          /*mc=*/96,
+          /*nc=*/static_cast<int>(4096 / sizeof(T)),
           &gemm_block<T>,
           &transpose_matrix<T>,
           &pack_b<T>,
