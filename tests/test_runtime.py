@@ -131,7 +131,6 @@ def test_info():
 # -- number of threads -----------------------------------------------------------------------------
 
 REPORT_THREADS = "from fastbn import _core; print(_core.get_num_threads())"
-openmp = pytest.mark.skipif(not _core.build_info()["openmp"], reason="a build without OpenMP")
 
 
 def cpus() -> int:
@@ -140,7 +139,6 @@ def cpus() -> int:
     return os.cpu_count() or 1
 
 
-@openmp
 def test_threads_come_from_the_environment():
     default = int(output(REPORT_THREADS))
     assert 1 <= default <= cpus()
@@ -161,11 +159,9 @@ def test_threads_come_from_the_environment():
 def test_affinity_to_one_cpu_gives_one_thread():
     pin = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
     assert output(pin + REPORT_THREADS) == "1"
-    if _core.build_info()["openmp"]:
-        assert output(pin + REPORT_THREADS, {"FASTBN_NUM_THREADS": "2"}) == "2"
+    assert output(pin + REPORT_THREADS, {"FASTBN_NUM_THREADS": "2"}) == "2"
 
 
-@openmp
 def test_set_num_threads(threads):
     for n in (1, 2, 64, 10**6):
         fastbn.set_num_threads(n)
@@ -180,7 +176,6 @@ def test_set_num_threads(threads):
     assert fastbn.get_num_threads() == 10**6
 
 
-@openmp
 def test_threads_as_a_context_manager(threads):
     threads(2)
     with fastbn.threads(3):

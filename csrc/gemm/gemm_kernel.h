@@ -54,7 +54,9 @@ FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&
   store_row<T, V>(c, last, row);
 }
 
-inline void prefetch_to_l2(const void* p) { __builtin_prefetch(p, /*for writing=*/0, /*locality=*/2); }
+inline void prefetch_to_l2(const void* p) {
+  __builtin_prefetch(p, /*for writing=*/0, /*locality=*/2);
+}
 
 // The chain of multiply-adds of a tile.  With kPack, B is read where it lies and left packed: its
 // stores hide behind the arithmetic of this tile, so that packing costs no pass of its own; and as

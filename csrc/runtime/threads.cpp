@@ -75,19 +75,16 @@ int initial_threads() {
   return quota > 0 && quota < cpus ? quota : cpus;
 }
 
+#if defined(_OPENMP)
 // GNU's OpenMP keeps its worker threads after a region; a forked child inherits the record of them
 // but not the threads, and would wait for them forever.  Letting them go before every fork makes
-// parent and child start new ones when they need them.
-// GCC has had the call since version 9, but states OpenMP 4.5 in _OPENMP until version 13.
-#if defined(_OPENMP) && \
-    (_OPENMP >= 201811 || (defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9))
-#define FASTBN_OMP_PAUSE
-#endif
+// parent and child start new ones when they need them.  (GCC has had the call since version 9.)
 void release_threads_before_fork() {
-#if defined(FASTBN_OMP_PAUSE)
+#if _OPENMP >= 201811 || (defined(__GNUC__) && !defined(__clang__))
   if (!omp_in_parallel()) omp_pause_resource_all(omp_pause_hard);
 #endif
 }
+#endif
 
 std::atomic<int>& thread_count() {
   static std::atomic<int> count = [] {
@@ -110,8 +107,7 @@ bool has_openmp() {
 }
 
 int num_threads() {
-  const int n = thread_count().load(std::memory_order_relaxed);
-  return has_openmp() ? n : 1;
+  return thread_count().load(std::memory_order_relaxed);
 }
 
 void set_num_threads(int n) {

@@ -7,19 +7,19 @@
 
 #include "fastbn/runtime.h"
 #include "fastbn/views.h"
+#include "runtime/pool.h"
 
 namespace fastbn {
 
 template <class Body>
 void parallel(int n, const Body& body) {
-#if defined(_OPENMP)
-  if (n > 1) {
+  if (n == 1) return body(0);
+#if defined(_OPENMP)  // built with FASTBN_OPENMP
 #pragma omp parallel for num_threads(n) schedule(static, 1)
-    for (int i = 0; i < n; ++i) body(i);
-    return;
-  }
-#endif
   for (int i = 0; i < n; ++i) body(i);
+#else
+  run_parts(n, [](const void* b, int i) { (*static_cast<const Body*>(b))(i); }, &body);
+#endif
 }
 
 // The i-th of `parts` near-equal ranges of [0, n) whose bounds are multiples of `grain`.

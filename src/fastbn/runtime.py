@@ -19,7 +19,7 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1.  It may exceed the number of CPUs.  Without OpenMP it has no effect.
+        At least 1.  It may exceed the number of CPUs.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        1 in a build without OpenMP.
+        At least 1.
     """
     return _core.get_num_threads()
 
@@ -104,7 +104,7 @@ def info() -> dict[str, Any]:
     dict
         ``version``; ``target`` in force and ``available_targets``, best first; ``cpu_features`` of
         those that matter here; ``cache_sizes``, bytes of the data caches from level 1 up;
-        ``threads``; ``compiler``; ``openmp``, whether the build has it; ``built_targets``.
+        ``threads``; ``compiler``; ``openmp``, whether threads are OpenMP's (a build option); ``built_targets``.
     """
     build = _core.build_info()
     return {

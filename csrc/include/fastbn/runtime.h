@@ -17,10 +17,10 @@ std::string target();
 void set_target(const std::string& name);
 
 // Threads that a kernel may use, at least 1.  At first FASTBN_NUM_THREADS, else OMP_NUM_THREADS,
-// else the CPUs this process may use (affinity and cgroup quota).  Without OpenMP always 1.
+// else the CPUs this process may use (affinity and cgroup quota).
 int num_threads();
 void set_num_threads(int n);  // throws std::invalid_argument for n < 1
-bool has_openmp();
+bool has_openmp();  // whether threads are OpenMP's (a build option) or fastbn's own
 
 // Feature names this CPU has, of those that matter here; bytes of the data caches by level from 1,
 // 0 where unknown.

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
             ("caches", _caches(info["cache_sizes"])),
             ("threads", str(info["threads"])),
             ("compiler", str(info["compiler"])),
-            ("OpenMP", "yes" if info["openmp"] else "no: one thread only"),
+            ("OpenMP", "yes" if info["openmp"] else "no: threads of its own"),
             ("Python, NumPy", f"{platform.python_version()}, {np.__version__}"),
         ]
     )

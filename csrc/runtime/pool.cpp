@@ -1,0 +1,230 @@
+#include "runtime/pool.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#define FASTBN_HAS_FORK
+#endif
+
+namespace fastbn {
+namespace {
+
+// A worker that has nothing to do spins, since the next layer's call comes in microseconds: at
+// first without a break, then letting others run between looks, then it sleeps.  Waking costs some
+// 80 us; a training step's longest pause between calls is shorter than kSpin.
+constexpr std::chrono::microseconds kSpinAlone{20}, kSpin{500};
+// The caller spins for parts that workers have begun, then sleeps: one of them may be waiting for
+// the very CPU it spins on.
+constexpr std::chrono::microseconds kSpinForParts{100};
+constexpr int kMostWorkers = 255;
+constexpr int kLooks = 64;  // between two looks at the clock, some 2 us
+
+void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb");
+#endif
+}
+
+int current_cpu() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+// While it lives, this thread may run on any of its CPUs but `cpu`, if it has another.
+//
+// A kernel may wake a worker on its caller's CPU and leave it queued there until a tick, milliseconds
+// later, though another CPU is idle: so a worker goes to sleep barred from its caller's CPU.
+class Elsewhere {
+ public:
+#if defined(__linux__)
+  explicit Elsewhere(int cpu) {
+    if (cpu < 0 || sched_getaffinity(0, sizeof(allowed_), &allowed_) != 0) return;
+    cpu_set_t others = allowed_;
+    CPU_CLR(cpu, &others);
+    barred_ = CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof(others), &others) == 0;
+  }
+  ~Elsewhere() {
+    if (barred_) sched_setaffinity(0, sizeof(allowed_), &allowed_);
+  }
+
+ private:
+  cpu_set_t allowed_;
+  bool barred_ = false;
+#else
+  explicit Elsewhere(int) {}
+#endif
+};
+
+using Clock = std::chrono::steady_clock;
+
+// Looks at `condition` until it holds, the time is up or, asked less often, there is reason to stop.
+template <class Condition, class Stop>
+bool spin(std::chrono::microseconds limit, std::chrono::microseconds alone,
+          const Condition& condition, const Stop& stop) {
+  const auto start = Clock::now();
+  for (;;) {
+    for (int look = 0; look < kLooks; ++look) {
+      if (condition()) return true;
+      pause();
+    }
+    const auto spent = Clock::now() - start;
+    if (spent > limit || stop()) return false;
+    if (spent > alone) std::this_thread::yield();
+  }
+}
+
+class Pool {
+ public:
+  bool acquire() { return !taken_.test_and_set(std::memory_order_acquire); }
+  void release() { taken_.clear(std::memory_order_release); }
+
+  void run(int parts, void (*call)(const void*, int), const void* body) {
+    start_workers(parts - 1);
+    call_ = call, body_ = body;
+    home_.store(current_cpu(), std::memory_order_relaxed);
+    finished_.store(0, std::memory_order_relaxed);
+    const std::uint64_t job = next_job(static_cast<std::uint64_t>(parts));
+    state_.store(job);
+    if (sleepers_.load() > 0) {
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+      }  // none is between its look and its sleep
+      wake_.notify_all();
+    }
+    take_parts(job);
+    wait_for(parts);
+  }
+
+ private:
+  // state_: number of the call (32 bits), parts (16), the next part that nobody has taken (16).
+  // The number makes a taken part certain to belong to the call whose body is read after it.
+  static std::uint64_t number(std::uint64_t state) { return state >> 32; }
+  static std::uint64_t parts(std::uint64_t state) { return (state >> 16) & 0xffff; }
+  static std::uint64_t next(std::uint64_t state) { return state & 0xffff; }
+  std::uint64_t next_job(std::uint64_t count) const {
+    return (number(state_.load(std::memory_order_relaxed)) + 1) << 32 | count << 16;
+  }
+
+  void start_workers(int wanted) {
+    try {
+      const int most = wanted < kMostWorkers ? wanted : kMostWorkers;
+      for (; workers_ < most; ++workers_) std::thread([this] { work(); }).detach();
+    } catch (const std::system_error&) {
+      // No more threads to be had: those there are, and the caller, take all parts.
+    }
+  }
+
+  // Computes parts of the call `job` until none is left to take.
+  void take_parts(std::uint64_t job) {
+    std::uint64_t state = state_.load();
+    while (number(state) == number(job) && next(state) < parts(state)) {
+      if (!state_.compare_exchange_weak(state, state + 1)) continue;
+      call_(body_, static_cast<int>(next(state)));
+      const int total = static_cast<int>(parts(state));
+      if (finished_.fetch_add(1) + 1 == total && caller_sleeps_.load()) {
+        {
+          const std::lock_guard<std::mutex> lock(mutex_);
+        }
+        done_.notify_one();
+      }
+      state = state_.load();
+    }
+  }
+
+  void wait_for(int total) {
+    const auto all = [&] { return finished_.load() == total; };
+    if (spin(kSpinForParts, kSpinForParts, all, [] { return false; })) return;
+    std::unique_lock<std::mutex> lock(mutex_);
+    caller_sleeps_.store(true);
+    done_.wait(lock, all);
+    caller_sleeps_.store(false);
+  }
+
+  void work() {
+    std::uint64_t seen = 0;  // a worker that starts late still helps with the call it was made for
+    for (;;) {
+      const auto called = [&] { return number(state_.load()) != seen; };
+      if (!spin(kSpin, kSpinAlone, called, [this] { return on_callers_cpu(); })) {
+        {
+          const Elsewhere elsewhere(home_.load(std::memory_order_relaxed));
+          std::unique_lock<std::mutex> lock(mutex_);
+          sleepers_.fetch_add(1);
+          wake_.wait(lock, called);
+          sleepers_.fetch_sub(1);
+        }
+        if (on_callers_cpu()) const Elsewhere moved(home_.load(std::memory_order_relaxed));
+      }
+      const std::uint64_t job = state_.load();
+      seen = number(job);
+      take_parts(job);
+    }
+  }
+
+  bool on_callers_cpu() const {
+    const int cpu = current_cpu();
+    return cpu >= 0 && cpu == home_.load(std::memory_order_relaxed);
+  }
+
+  std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
+  int workers_ = 0;
+  void (*call_)(const void*, int) = nullptr;
+  const void* body_ = nullptr;
+  std::atomic<int> home_{-1};  // the caller's CPU
+  alignas(64) std::atomic<std::uint64_t> state_{0};
+  alignas(64) std::atomic<int> finished_{0};
+  std::atomic<bool> caller_sleeps_{false};
+  std::atomic<int> sleepers_{0};
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+};
+
+// Never destroyed: workers outlive static destructors.  A forked child has none of the threads, so
+// it forgets the pool and makes one of its own when it needs it.
+std::atomic<Pool*> the_pool{nullptr};
+#if defined(FASTBN_HAS_FORK)
+void forget_pool() {
+  the_pool.store(nullptr);
+}
+#endif
+
+Pool& pool() {
+  Pool* found = the_pool.load(std::memory_order_acquire);
+  if (found) return *found;
+#if defined(FASTBN_HAS_FORK)
+  static const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
+  (void)registered;
+#endif
+  Pool* made = new Pool;
+  if (the_pool.compare_exchange_strong(found, made)) return *made;
+  delete made;  // another caller was first; this one has no thread yet
+  return *found;
+}
+
+}  // namespace
+
+void run_parts(int parts, void (*call)(const void* body, int part), const void* body) {
+  Pool& threads = pool();
+  if (parts > 0xffff || !threads.acquire()) {
+    for (int i = 0; i < parts; ++i) call(body, i);
+    return;
+  }
+  threads.run(parts, call, body);
+  threads.release();
+}
+
+}  // namespace fastbn
