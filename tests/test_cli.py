@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastbn
-from fastbn.cli.comparison import held_back
+from fastbn.bench.environment import held_back
 
 QUICK = ("train", "--epochs", "2", "--hidden", "16", "--no-compare")
 
