@@ -213,6 +213,11 @@ class Team:
         """Version and threads of the libraries that take part."""
         return {name: worker.description for name, worker in self._workers.items()}
 
+    @property
+    def target(self) -> str:
+        """The instruction set of fastbn's worker, which may be forced."""
+        return str(self._workers["fastbn"].description["version"]).split()[-1]
+
     def measure(self, case: Case, libraries: Sequence[str] | None = None) -> Measurement:
         """Time a case.
 
