@@ -1,6 +1,6 @@
 """Options of `pytest benchmarks/`, the libraries side by side, and what is said of the machine."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -99,7 +99,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def compare(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iterator[Any]:
+def compare(
+    request: pytest.FixtureRequest, benchmark: BenchmarkFixture
+) -> Callable[[Case, str], None]:
     """Hand the rounds of a library in a case to pytest-benchmark; its answer was checked."""
     comparison = request.config.stash[COMPARISON]
 
@@ -113,10 +115,10 @@ def compare(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iter
         benchmark.extra_info |= record.extra_info(measurement, library, comparison.team)
         CLOCK.hand_over(benchmark, measurement.seconds[library])
 
-    yield run
+    return run
 
 
-# -- what is said ------------------------------------------------------------------------------------
+# -- what is said ----------------------------------------------------------------------------------
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -1,8 +1,9 @@
 """pytest-benchmark, given times that were taken before.
 
 Left to itself pytest-benchmark runs one implementation to the end and then the next, minutes later
-and on a machine that has changed.  Here the first test of a case has all libraries measured in turns,
-each in its process, and every test hands its library's rounds to pytest-benchmark through this clock.
+and on a machine that has changed.  Here the first test of a case has all libraries measured in
+turns, each in its process, and every test hands its library's rounds to pytest-benchmark through
+this clock.
 """
 
 from collections.abc import Sequence
