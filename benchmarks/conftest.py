@@ -142,6 +142,7 @@ def pytest_benchmark_update_json(
         output_json["machine_info"]["fastbn"] = machine
 
 
+@pytest.hookimpl(trylast=True)  # below the tables: what comes last is read
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     comparison = config.stash[COMPARISON]
     for line in comparison.report():

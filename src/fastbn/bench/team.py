@@ -24,7 +24,7 @@ REST = 0.03
 
 _SECONDS_A_LIMIT = 0.05
 
-# A training step takes up to 30 ms: a turn of one step would be timed by a single look at the clock.
+# A training step takes up to 30 ms: one a turn would be timed by a single look at the clock.
 _LONGER_TURNS = {"training": 8}
 
 
