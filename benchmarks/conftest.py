@@ -1,6 +1,7 @@
 """Options of `pytest benchmarks/`, the libraries side by side, and what is said of the machine."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ class Comparison:
         self.threads = config.getoption("--threads") or len(cpus_at_hand())
         rounds = config.getoption("--rounds") or (QUICK_ROUNDS if self.quick else ROUNDS)
         self.settings = Settings(self.threads, rounds)
-        self.command = " ".join(["pytest", *map(str, config.invocation_params.args)])
+        self.command = _command(config)
         self.measurements: dict[Case, Measurement] = {}
         self._team: Team | None = None
 
@@ -71,6 +72,13 @@ class Comparison:
         """End the processes."""
         if self._team is not None:
             self._team.close()
+
+
+def _command(config: pytest.Config) -> str:
+    """Return the command but for what says where files are, on this machine alone."""
+    words = map(str, config.invocation_params.args)
+    kept = [w for w in words if not (w.startswith("--benchmark") or Path(w).is_absolute())]
+    return " ".join(["pytest", *kept])
 
 
 COMPARISON = pytest.StashKey[Comparison]()

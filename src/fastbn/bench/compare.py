@@ -36,9 +36,9 @@ class Change:
 def changes(before: Results, after: Results) -> list[Change]:
     """Return the changes of all cases that both runs have, then of their operations.
 
-    A case has lost if its ratio fell by more than 10 %, and in more than three quarters of the later
-    rounds: one that only scatters has not.  An operation has lost if the geometric mean of its cases
-    fell so far.
+    A case has lost if its ratio fell by more than 10 %, and in more than three quarters of the
+    later rounds: one that only scatters has not.  An operation has lost if the geometric mean of
+    its cases fell so far.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """The section on performance in a README: two plots, a table and the machine, from results alone.
 
-    python -m fastbn.bench.report.readme RESULTS.json README.md [README.zh-CN.md ...]
+    python -m fastbn.bench.report.readme RESULTS.json README.md ...
 
 It stands between two comments, which stay; the plots go to docs/images beside the README.
 """
@@ -59,9 +59,9 @@ def _sentence(results: Results) -> str:
     machine = results.machine
     return (
         f"Measured by `{machine['command']}` on {results.date}: ratios of medians of "
-        f"{machine['rounds']} rounds in which the libraries take turns, {machine['threads']} threads "
-        f"each; above 1 fastbn is faster. {len(results.lost())} of {len(results.results)} cases are "
-        "lost to the best peer; the full report lists them."
+        f"{machine['rounds']} rounds in which the libraries take turns, {machine['threads']} "
+        f"threads each; above 1 fastbn is faster. {len(results.lost())} of "
+        f"{len(results.results)} cases are lost to the best peer; the full report lists them."
     )
 
 
