@@ -9,6 +9,8 @@ from fastbn.bench.libraries.shared_objects import load, stored
 from fastbn.bench.operands import ProductOperands
 from fastbn.bench.shapes import Product
 
+_MOST_WORK = 64**3  # its own default of LIBXSMM_MAX_MNK
+
 
 class Libxsmm(Library):
     """Products in both precisions; its kernels know one thread, so it takes part with one alone."""
@@ -23,7 +25,10 @@ class Libxsmm(Library):
     def version(self) -> str:
         return "libxsmm"
 
-    def product(self, case: Product, operands: ProductOperands) -> Job:
+    def product(self, case: Product, operands: ProductOperands) -> Job | None:
+        """Prepare what its own kernels compute; the rest it hands to whatever BLAS there is."""
+        if case.layout == "NT" or case.m * case.n * case.k > _MOST_WORK:
+            return None
         a, b, c = operands.a, operands.b, operands.c
         (ta, lda), (tb, ldb) = stored(a), stored(b)
         single = case.dtype == "float32"
