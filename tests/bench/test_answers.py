@@ -24,6 +24,9 @@ NORMALIZATIONS = [
 ]
 OURS = ("fastbn", "numpy")
 
+# Loading fastbn as one of the libraries sets its threads: the fixture sets them back.
+pytestmark = pytest.mark.usefixtures("threads")
+
 
 @pytest.mark.parametrize("library", OURS)
 @pytest.mark.parametrize("case", PRODUCTS, ids=lambda c: f"{c.layout}-{c.dtype}")
