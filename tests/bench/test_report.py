@@ -76,7 +76,7 @@ def test_the_page_says_what_a_sceptic_asks(page: Path) -> None:
         "torch 1.0",
         "400 GFLOP/s",
         "avx2",
-        "more than three quarters of the rounds",
+        "more than three quarters of the rounds: clearly",
         "not multiples of 8",
         "\u00b15%",  # the quartiles of a scatter of 10 % are 5 % to either side
         "roofline",

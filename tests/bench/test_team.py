@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +83,35 @@ def test_processes_are_bound_and_this_one_is_not() -> None:
     with team._bound_to(1):
         assert len(os.sched_getaffinity(0)) == 1
     assert os.sched_getaffinity(0) == before
+
+
+def state(process: subprocess.Popen[str]) -> str:
+    """Return the letter by which Linux calls the state of a process: T is stopped."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system has no /proc")
+def test_only_whose_turn_it_is_runs(small_team: Team) -> None:
+    small_team.measure(SMALL)
+    processes = [worker._process for worker in small_team._workers.values()]
+    deadline = time.monotonic() + 10
+    while [state(p) for p in processes] != ["T", "T"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+def test_stopped_processes_end_with_their_parent() -> None:
+    code = """
+import os, signal
+from fastbn.bench.team import Settings, Team
+team = Team(["fastbn"], Settings(1))
+print(team._workers["fastbn"]._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -7,20 +7,15 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from fastbn.bench import environment, limits
+from fastbn.bench import environment, limits, turns
 from fastbn.bench.libraries import WITH_OPENMP
 from fastbn.bench.shapes import Case, to_dict
-
-# Idle threads of the one before wait spinning before they go to sleep and leave the CPUs to the
-# next: OpenBLAS's for 2**26 clock ticks, which is 15 to 30 ms.
-REST = 0.03
 
 _SECONDS_A_LIMIT = 0.05
 
@@ -116,9 +111,11 @@ class _Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
+            turns.resume(self._process)
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
+            turns.pause(self._process)
         except BrokenPipeError:
             line = ""
         if not line:
@@ -260,7 +257,6 @@ class Team:
     def _turn(self, name: str, measurement: Measurement) -> None:
         if name not in measurement.seconds:
             return  # failed in an earlier round
-        time.sleep(REST)
         answer = self._ask(name, {"do": "run"}, measurement)
         if answer is None:
             del measurement.seconds[name]

@@ -17,7 +17,7 @@ import time
 from functools import lru_cache
 from typing import Any, TextIO
 
-from fastbn.bench import answers, limits, operands
+from fastbn.bench import answers, limits, operands, turns
 from fastbn.bench.images import Batches, Images, load_images
 from fastbn.bench.libraries import Job, Library, load
 from fastbn.bench.libraries.base import LEARNING_RATE, SGD_MOMENTUM, FirstLosses
@@ -161,6 +161,7 @@ def _one_line(error: Exception) -> str:
 
 def main() -> None:
     """Serve on stdin and stdout; whatever a library prints goes to stderr."""
+    turns.end_with_parent()
     private = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     serve(sys.stdin, private)

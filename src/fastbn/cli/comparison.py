@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 import fastbn
+from fastbn.bench import turns
 from fastbn.bench.environment import freed
 from fastbn.cli.numpy_worker import Task
 from fastbn.data import Indices, MiniBatches, take_batch
@@ -25,8 +26,8 @@ _ROUNDS = 9
 _SECONDS_A_ROUND = 0.15  # of each side
 _WARM_UP_STEPS = 3  # untimed in each round: they wake the threads and refill the caches
 
-# A side's idle threads go on spinning for a while, OpenBLAS's for 2**26 clock ticks, before they
-# sleep and leave the cores to the other side.
+# Our idle threads go on spinning for a while before they sleep and leave the cores to NumPy, whose
+# process is stopped while ours computes.
 _SECONDS_OF_REST = 0.06
 
 
@@ -143,9 +144,11 @@ class _NumpySide:
 
     def seconds(self, steps: int) -> float:
         """Return the seconds of so many steps."""
+        turns.resume(self._process)
         self._send(str(steps))
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
+        turns.pause(self._process)
         if not answer:
             raise OSError("the process of the NumPy net ended early")
         return float(answer)

@@ -199,7 +199,7 @@ def _lost(results: Results) -> Section:
     clearly = sum(r.clearly_lost for r in lost)
     text = (
         f"In {len(lost)} of {len(results.results)} cases a peer was faster; in {clearly} of them "
-        "in more than three quarters of the rounds, which is more than chance."
+        "in more than three quarters of the rounds: clearly."
     )
     rows = [
         (
