@@ -36,9 +36,9 @@ class Change:
 def changes(before: Results, after: Results) -> list[Change]:
     """Return the changes of all cases that both runs have, then of their operations.
 
-    A case has lost if its ratio fell by more than 10 %, and in more than three quarters of the
-    later rounds: one that only scatters has not.  An operation has lost if the geometric mean of
-    its cases fell so far.
+    A case has lost if its ratio fell by more than 10 %, and so did the upper quartile of the later
+    rounds from the lower one of the earlier: one that only scatters has not.  An operation has lost
+    if the geometric mean of its cases fell so far.
 
     Raises
     ------
@@ -63,9 +63,11 @@ def changes(before: Results, after: Results) -> list[Change]:
 
 def _of_case(old: Result, new: Result) -> Change:
     before, after = _known_ratio(old), _known_ratio(new)
-    bar = (1 - ALLOWED_LOSS) * before
-    best_of_most = quartiles(new.ratios_by_round("numpy"))[2]
-    return Change(new.case.name, before, after, after < bar and best_of_most < bar)
+    allowed = 1 - ALLOWED_LOSS
+    lower = quartiles(old.ratios_by_round("numpy"))[0]
+    upper = quartiles(new.ratios_by_round("numpy"))[2]
+    lost = after < allowed * before and upper < allowed * lower
+    return Change(new.case.name, before, after, lost)
 
 
 def _of_operations(pairs: Sequence[tuple[Result, Result]]) -> list[Change]:
