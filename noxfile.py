@@ -1,5 +1,7 @@
 """Sessions of nox: `nox` runs all of them, `nox -s lint types` some."""
 
+import pathlib
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -35,3 +37,28 @@ def build(session: nox.Session) -> None:
     """Build the source distribution, and from it the wheel."""
     session.install("build")
     session.run("python", "-m", "build", "--outdir", "dist")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks against all peers, and write the report; `-- --quick` for less."""
+    session.install(".[test,peers]")
+    results = "benchmark.json"
+    session.run("pytest", "benchmarks/", f"--benchmark-json={results}", *session.posargs)
+    session.run("fastbn", "bench", "--from", results, "--html", "benchmark.html")
+
+
+@nox.session(name="bench-compare", default=False)
+def bench_compare(session: nox.Session) -> None:
+    """Fail if the ratio to NumPy fell by more than 10 %: `-- BEFORE.json [AFTER.json]`.
+
+    Without the second file this checkout is measured, by the quick set.
+    """
+    if not 1 <= len(session.posargs) <= 2:
+        session.error("usage: nox -s bench-compare -- BEFORE.json [AFTER.json]")
+    session.install(".[test]")
+    before, *after = (str(pathlib.Path(name).resolve()) for name in session.posargs)
+    if not after:
+        after = [str(pathlib.Path(session.create_tmp()) / "after.json")]
+        session.run("pytest", "benchmarks/", "--quick", f"--benchmark-json={after[0]}")
+    session.run("python", "-m", "fastbn.bench.compare", before, after[0])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastbn
-from fastbn.cli.comparison import held_back
+from fastbn.bench.environment import held_back
 
 QUICK = ("train", "--epochs", "2", "--hidden", "16", "--no-compare")
 
@@ -187,7 +187,9 @@ def test_what_would_slow_numpy_down_is_named_in_one_line() -> None:
         OPENBLAS_CORETYPE="Haswell", OPENBLAS_NUM_THREADS="3",
     )  # fmt: skip
     (warning,) = done.stderr.splitlines()
-    assert "OPENBLAS_CORETYPE=Haswell, OPENBLAS_NUM_THREADS=3 would slow NumPy down" in warning
+    for setting in ("OPENBLAS_CORETYPE=Haswell", "OPENBLAS_NUM_THREADS=3"):
+        assert setting in warning
+    assert "would slow NumPy down" in warning
 
 
 def test_settings_that_do_not_slow_numpy_down_are_no_warning(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fashion_mnist import fashion_mnist_folder
 from hostile_files import (
     MEMORY_LIMIT,
     SECONDS,
@@ -28,6 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastbn import datasets
+from fastbn.bench.images import fashion_mnist_folder
 
 STEMS = (
     "train-images-idx3-ubyte",

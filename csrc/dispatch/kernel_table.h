@@ -9,6 +9,7 @@
 #include "batchnorm/batchnorm_args.h"
 #include "gemm/gemm_args.h"
 #include "nn/nn_args.h"
+#include "probe/probe_args.h"
 
 namespace fastbn {
 
@@ -17,6 +18,7 @@ struct Kernels {
   GemmKernels<T> gemm;
   BatchNormKernels<T> batchnorm;
   NNKernels<T> nn;
+  ProbeKernels<T> probe;
 };
 
 struct KernelTable {

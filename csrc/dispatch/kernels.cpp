@@ -10,6 +10,7 @@
 #include "dispatch/kernel_table.h"
 #include "gemm/gemm_kernel.h"
 #include "nn/nn_kernels.h"
+#include "probe/probe_kernel.h"
 
 #define FASTBN_CONCAT_(a, b) a##b
 #define FASTBN_CONCAT(a, b) FASTBN_CONCAT_(a, b)
@@ -19,8 +20,10 @@ namespace fastbn {
 extern const KernelTable FASTBN_CONCAT(kernel_table_, FASTBN_TARGET_NAME);
 
 constexpr KernelTable FASTBN_CONCAT(kernel_table_, FASTBN_TARGET_NAME) = {
-    {gemm_kernels<float>(), batchnorm_kernels<float>(), nn_kernels<float>()},
-    {gemm_kernels<double>(), batchnorm_kernels<double>(), nn_kernels<double>()},
+    {gemm_kernels<float>(), batchnorm_kernels<float>(), nn_kernels<float>(),
+     probe_kernels<float>()},
+    {gemm_kernels<double>(), batchnorm_kernels<double>(), nn_kernels<double>(),
+     probe_kernels<double>()},
 };
 
 }  // namespace fastbn

@@ -128,6 +128,14 @@ def adam_update(
 ) -> None:
     """One step of Adam (L2 in the gradient) or, if `decoupled`, AdamW; `step` counts from 1."""
 
+# -- probe ---------------------------------------------------------------------------------------
+
+def fma_peak(dtype: str = "float32", seconds: float = 0.05) -> float:
+    """FLOP a second of fused multiply-adds in registers, on all threads: the best of many runs."""
+
+def copy_bandwidth(bytes: int, seconds: float = 0.05) -> float:
+    """Bytes a second, read and written, of copies between arrays of `bytes` in all."""
+
 # -- runtime -------------------------------------------------------------------------------------
 
 def set_num_threads(n: int) -> None: ...

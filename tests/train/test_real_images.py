@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fashion_mnist import fashion_mnist_folder
 
 import fastbn
 from fastbn import SGD, CrossEntropyLoss, Trainer
+from fastbn.bench.images import fashion_mnist_folder
 from fastbn.cli.model import build_net
 from fastbn.datasets import Dataset, load_idx
 

@@ -1,4 +1,4 @@
-"""The command `fastbn`: `fastbn train`, `fastbn info`, `fastbn --version`.
+"""The command `fastbn`: `fastbn train`, `fastbn bench`, `fastbn info`, `fastbn --version`.
 
 Wrong arguments and unreadable data get one line on stderr and exit code 2; an interruption by the
 user exits with 130, as a shell would report it.
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from fastbn._core import __version__
+from fastbn.cli.bench import add_bench
 from fastbn.cli.info import add_info
 from fastbn.cli.output import warn
 from fastbn.cli.parser import Parser, UsageError
@@ -61,6 +62,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"fastbn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     add_train(commands)
+    add_bench(commands)
     add_info(commands)
     return parser
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 import fastbn
+from fastbn.bench import turns
+from fastbn.bench.environment import freed
 from fastbn.cli.numpy_worker import Task
 from fastbn.data import Indices, MiniBatches, take_batch
 from fastbn.layers import Layer
@@ -26,19 +26,9 @@ _ROUNDS = 9
 _SECONDS_A_ROUND = 0.15  # of each side
 _WARM_UP_STEPS = 3  # untimed in each round: they wake the threads and refill the caches
 
-# A side's idle threads go on spinning for a while, OpenBLAS's for 2**26 clock ticks, before they
-# sleep and leave the cores to the other side.
+# Our idle threads go on spinning for a while before they sleep and leave the cores to NumPy, whose
+# process is stopped while ours computes.
 _SECONDS_OF_REST = 0.06
-
-# Settings that make OpenBLAS run kernels for another processor than the one at hand.
-_SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-_THREADS = (
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 @dataclass(frozen=True)
@@ -65,28 +55,6 @@ class Comparison:
         return self.fastbn / self.numpy
 
 
-def held_back(threads: int) -> list[str]:
-    """Return the settings of this process that would slow NumPy down, as "NAME=value".
-
-    Parameters
-    ----------
-    threads : int
-        The number of threads that NumPy should have.
-    """
-    names = [name for name in _SLOWING if name in os.environ]
-    names += [name for name in _THREADS if os.environ.get(name, str(threads)) != str(threads)]
-    return [f"{name}={os.environ[name]}" for name in names]
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Return the environment in which NumPy is at its best with so many threads."""
-    variables = {name: value for name, value in os.environ.items() if name not in _SLOWING}
-    # This very fastbn, wherever the other process would look for it by itself.
-    home = str(Path(fastbn.__file__).parents[1])
-    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
-    return variables | dict.fromkeys(_THREADS, str(threads)) | {"PYTHONPATH": path}
-
-
 def compare(net: Layer, optimizer: Optimizer, x: Array, y: Array, task: Task) -> Comparison:
     """Train both nets in turn, for about three seconds.
 
@@ -105,7 +73,7 @@ def compare(net: Layer, optimizer: Optimizer, x: Array, y: Array, task: Task) ->
         If the process of the NumPy net cannot be started, or ends early.
     """
     threads = fastbn.get_num_threads()
-    with _NumpySide(task, _environment(threads)) as theirs:
+    with _NumpySide(task, freed(threads)) as theirs:
         ours = _OurSide(net, optimizer, x, y, task.batch_size)
         steps = _steps_a_round(ours, theirs)
         times = []
@@ -176,9 +144,11 @@ class _NumpySide:
 
     def seconds(self, steps: int) -> float:
         """Return the seconds of so many steps."""
+        turns.resume(self._process)
         self._send(str(steps))
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
+        turns.pause(self._process)
         if not answer:
             raise OSError("the process of the NumPy net ended early")
         return float(answer)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastbn.bench import turns
 from fastbn.train.numpy_baseline import NumpyNet, random_blocks
 
 
@@ -76,6 +77,7 @@ class Worker:
 
 def main() -> None:
     """Serve on stdin and stdout."""
+    turns.end_with_parent()
     fields = json.loads(sys.stdin.readline())
     worker = Worker(Task(**fields))
     for line in sys.stdin:

@@ -7,7 +7,8 @@ import argparse
 import numpy as np
 
 import fastbn
-from fastbn.cli.comparison import Comparison, compare, held_back
+from fastbn.bench.environment import held_back
+from fastbn.cli.comparison import Comparison, compare
 from fastbn.cli.data import load
 from fastbn.cli.model import DEFAULTS, build_net, build_optimizer
 from fastbn.cli.numpy_worker import Task

@@ -1,0 +1,117 @@
+"""The processes side by side: what they answer, and what becomes of one that fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fastbn.bench import environment, team
+from fastbn.bench.shapes import Normalization, Product
+from fastbn.bench.team import Settings, Team
+
+SMALL = Product("NN", 8, 8, 8, "8x8", 8)
+
+
+@pytest.fixture
+def small_team() -> Iterator[Team]:
+    with Team(["fastbn", "numpy"], Settings(1, rounds=2, seconds=1e-4)) as made:
+        yield made
+
+
+def test_a_case_is_timed_in_rounds(small_team: Team) -> None:
+    for case in (SMALL, Normalization("backward", (8, 16))):
+        measurement = small_team.measure(case)
+        assert not measurement.failed
+        assert {name: len(times) for name, times in measurement.seconds.items()} == {
+            "fastbn": 2,
+            "numpy": 2,
+        }
+        assert all(0 < s < 10 for times in measurement.seconds.values() for s in times)
+    assert small_team.limits.level_of(1).bandwidth > 0
+    assert small_team.limits.level_of(1 << 50).name == "memory"
+    json.dumps(small_team.libraries, allow_nan=False)
+
+
+def test_a_process_that_dies_is_left_out_and_named(small_team: Team) -> None:
+    small_team._workers["numpy"]._process.kill()
+    measurement = small_team.measure(SMALL)
+    assert "the process of numpy ended" in measurement.failed["numpy"]
+    assert [*measurement.seconds] == ["fastbn"]
+    assert [*small_team.libraries] == ["fastbn"]
+    assert [*small_team.measure(SMALL).seconds] == ["fastbn"]
+
+
+def test_a_library_that_does_not_load_is_left_out_with_a_warning() -> None:
+    with Team(["fastbn", "no-such-library"], Settings(1, rounds=1, seconds=1e-4)) as made:
+        assert [*made.libraries] == ["fastbn"]
+        assert any("no-such-library" in warning for warning in made.warnings)
+
+
+def test_a_case_that_fails_is_reported_and_the_next_one_measured(small_team: Team) -> None:
+    bad = Product("NN", -1, 8, 8, "impossible")
+    assert set(small_team.measure(bad).failed) == {"fastbn", "numpy"}
+    assert len(small_team.measure(SMALL).seconds) == 2
+
+
+def test_what_holds_a_library_back_is_taken_away_and_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (*environment.HELD_BACK_BY, *environment.THREAD_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    freed = environment.freed(2)
+    assert "OPENBLAS_CORETYPE" not in freed
+    assert freed["OMP_NUM_THREADS"] == freed["FASTBN_NUM_THREADS"] == "2"
+    assert environment.held_back(2, freed) == []
+    (warning,) = team._warnings_of_environment(Settings(2))
+    assert "OPENBLAS_CORETYPE=Haswell, OMP_NUM_THREADS=7" in warning
+    knowingly = Settings(2, environ={"numpy": {"OPENBLAS_CORETYPE": "Haswell"}})
+    assert any("numpy WAS HELD BACK" in w for w in team._warnings_of_environment(knowingly))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no affinity")
+def test_processes_are_bound_and_this_one_is_not() -> None:
+    before = os.sched_getaffinity(0)
+    with team._bound_to(1):
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+
+
+def state(process: subprocess.Popen[str]) -> str:
+    """Return the letter by which Linux calls the state of a process: T is stopped."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system has no /proc")
+def test_only_whose_turn_it_is_runs(small_team: Team) -> None:
+    small_team.measure(SMALL)
+    processes = [worker._process for worker in small_team._workers.values()]
+    deadline = time.monotonic() + 10
+    while [state(p) for p in processes] != ["T", "T"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+def test_stopped_processes_end_with_their_parent() -> None:
+    code = """
+import os, signal
+from fastbn.bench.team import Settings, Team
+team = Team(["fastbn"], Settings(1))
+print(team._workers["fastbn"]._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
