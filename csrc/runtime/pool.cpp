@@ -167,8 +167,8 @@ class Pool {
           wake_.wait(lock, called);
           sleepers_.fetch_sub(1);
         }
-        if (on_callers_cpu()) const Elsewhere moved(home_.load(std::memory_order_relaxed));
       }
+      if (on_callers_cpu()) const Elsewhere moved(home_.load(std::memory_order_relaxed));
       const std::uint64_t job = state_.load();
       seen = number(job);
       take_parts(job);

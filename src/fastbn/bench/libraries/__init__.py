@@ -54,7 +54,7 @@ _IS_THERE: dict[str, Callable[[], bool]] = {
 
 
 # Those that compute with OpenMP: each is at its best with its threads bound to CPUs.
-WITH_OPENMP = frozenset({"fastbn", "onednn", "mkl", "torch", "torch-compile"})
+WITH_OPENMP = frozenset({"onednn", "mkl", "torch", "torch-compile"})
 
 
 def installed(name: str) -> bool:
