@@ -12,6 +12,7 @@
 #include "fastbn/gemm.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "dispatch/dispatch.h"
@@ -35,6 +36,7 @@ index_t rounded_up(index_t n, index_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
+constexpr index_t kPage = 4096;  // bytes
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
 
@@ -59,9 +61,12 @@ struct Plan {
     pack_b = b.col_stride != 1  ? PackB::before
              : c.rows > kern.mr ? PackB::on_the_way
                                 : PackB::never;
-    // Rows that are contiguous along k are read well where they lie.  Otherwise packed A costs one
-    // pass and serves every panel: it pays from a few panels on.
-    pack_a = a.col_stride != 1 && c.rows > kern.mr && c.cols > 3 * nr;
+    // A is read well where it lies if its rows are contiguous, or its columns with less than a page
+    // from one to the next: beyond, each step of a tile needs a page of its own, and a multiple of a
+    // page puts all of them into one set of L1.  Otherwise packed A costs one pass and serves every
+    // panel: it pays from a few panels on.
+    const bool near = a.row_stride == 1 && std::abs(a.col_stride) * index_t{sizeof(T)} < kPage;
+    pack_a = a.col_stride != 1 && !near && c.rows > kern.mr && c.cols > 3 * nr;
     copy_c = c.col_stride != 1;
     // A few rows use a packed panel so little that its way through L2 and back would show: it is
     // packed, transposed, in pieces that stay in L1.  Pieces of 64 or 256 steps were 7 % slower.
@@ -218,18 +223,19 @@ M transposed(M m) {
   return {m.data, m.cols, m.rows, m.col_stride, m.row_stride};
 }
 
-// B whose rows are not contiguous must be transposed to be packed.  With fewer rows than columns in
-// C it is less work to compute C.T, whose B is then the smaller A, and to transpose C on the way
-// out.  C whose rows are not contiguous gains the same.  An epilogue of one value a column would be
-// one a row then, which the kernels do not have.
+// B whose rows are not contiguous must be transposed to be packed: n k elements.  If C.T is computed
+// instead, its B is A, m k elements, and C is transposed on the way out, m n elements, which is less
+// for a few rows and long k.  C whose rows are not contiguous gains without that.  An epilogue of one
+// value a column would be one a row then, which the kernels do not have.
 template <class T>
 bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c,
                   const GemmOptions<T>& options) {
   if (options.bias) return false;
   if (c.col_stride != 1 && c.row_stride == 1) return true;
+  if (b.col_stride == 1 || b.row_stride != 1) return false;
   // The rows become lanes: no more than a fifth of them may be idle.
   const index_t lanes = rounded_up(c.rows, kern.width);
-  return b.col_stride != 1 && b.row_stride == 1 && c.rows < c.cols && 5 * c.rows >= 4 * lanes;
+  return c.rows * (c.cols + b.rows) < c.cols * b.rows && 5 * c.rows >= 4 * lanes;
 }
 
 // Threads as a grid of row ranges by column ranges of C.
