@@ -9,15 +9,7 @@ from layers.gradients import numeric_gradient
 from fastbn.compat import cs231n
 
 from . import change_import, plain_cs231n
-from .training import assert_same_losses, digits
-
-U = {np.float32: 2.0**-24, np.float64: 2.0**-53}
-
-
-def assert_close(ours, theirs, dtype, terms=100):
-    """Errors of a few sums of `terms` values of unit size: terms * u, 16 for what multiplies them."""
-    assert np.shape(ours) == np.shape(theirs)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=16 * terms * U[dtype])
+from .training import assert_close, assert_same_losses, digits
 
 
 @pytest.fixture

@@ -6,6 +6,14 @@ import numpy as np
 UPDATES = 200
 TOLERANCE = {np.float64: 1e-10, np.float32: 1e-4}
 
+U = {np.float32: 2.0**-24, np.float64: 2.0**-53}
+
+
+def assert_close(ours, theirs, dtype, terms=100):
+    """Errors of sums of `terms` values of unit size: terms * u, 16 for what multiplies them."""
+    assert np.shape(ours) == np.shape(theirs)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=16 * terms * U[dtype])
+
 
 def assert_same_losses(ours, theirs, dtype):
     """Every loss of a training, relative to the largest: rounding is that of the largest terms."""
