@@ -122,5 +122,6 @@ void register_matmul(py::module_& m);
 void register_batchnorm(py::module_& m);
 void register_nn(py::module_& m);
 void register_runtime(py::module_& m);
+void register_capi(py::module_& m);
 
 }  // namespace fastbn::bindings

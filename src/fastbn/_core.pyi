@@ -14,6 +14,7 @@ Array: TypeAlias = NDArray[Any]
 ActivationName: TypeAlias = Literal["relu", "leaky_relu", "sigmoid", "tanh", "gelu"]
 
 __version__: str
+_C_API: object  # the capsule of fastbn/capi.h
 
 # -- gemm ----------------------------------------------------------------------------------------
 
