@@ -14,6 +14,8 @@ import pytest
 
 import fastbn
 from fastbn.cli.output import print_table
+from fastbn.compat import cs231n, dlfs
+from fastbn.interop import torch
 from fastbn.train import Accounting
 
 ROOT = Path(__file__).parent.parent
@@ -168,7 +170,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def public_objects() -> list[Any]:
-    objects = [(name, getattr(fastbn, name)) for name in fastbn.__all__ if name != "__version__"]
+    objects = [
+        (f"{module.__name__}.{name}", getattr(module, name))
+        for module in (fastbn, cs231n, dlfs, torch)
+        for name in module.__all__
+        if name != "__version__"
+    ]
     return [pytest.param(o, id=name) for name, o in objects if not isinstance(o, ModuleType)]
 
 

@@ -43,6 +43,18 @@ bool is_masked(const py::handle& object) {
   return py::hasattr(object, "mask") && py::hasattr(object, "filled");
 }
 
+// A view of the memory that an object of another library offers by DLPack; if it offers none, or
+// refuses (a tensor that records gradients), `array` stays empty and `reason` says why.
+void from_dlpack(const py::handle& object, py::array* array, std::string* reason) {
+  if (!py::hasattr(object, "__dlpack__")) return;
+  try {
+    *array = py::module_::import("numpy").attr("from_dlpack")(object).cast<py::array>();
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_Exception)) throw;
+    *reason = ": " + py::str(error.value()).cast<std::string>();
+  }
+}
+
 // The object as an ndarray, without a copy where it offers its memory.
 py::array as_array(const py::handle& object, const char* name) {
   if (py::isinstance<py::array>(object)) {
@@ -53,8 +65,14 @@ py::array as_array(const py::handle& object, const char* name) {
     return py::reinterpret_borrow<py::array>(object);
   }
   if (object.is_none()) throw py::type_error(std::string(name) + " must be an array, got None");
-  py::array a = py::array::ensure(object);
-  if (!a) throw py::type_error(std::string(name) + " must be an array, got " + type_name(object));
+  py::array a = py::reinterpret_steal<py::array>(py::handle());
+  std::string reason;
+  from_dlpack(object, &a, &reason);
+  if (!a) a = py::array::ensure(object);
+  if (!a) {
+    throw py::type_error(std::string(name) + " must be an array, got " + type_name(object) +
+                         reason);
+  }
   return a;
 }
 

@@ -25,7 +25,8 @@ constexpr int kNumpyFloat32 = 11, kNumpyFloat64 = 12;  // NPY_FLOAT, NPY_DOUBLE:
 py::handle ndarray_type();
 
 // A float32 or float64 array, aligned, native, strides in whole elements: `object` itself where it
-// is one, a copy where only its memory is unusual, a view of anything that numpy.asarray can see.
+// is one, a copy where only its memory is unusual, a view of anything that numpy.from_dlpack or
+// numpy.asarray can see.
 // TypeError for another dtype, a masked array, or what is no array.
 py::array input(const py::handle& object, const char* name);
 
@@ -123,5 +124,6 @@ void register_batchnorm(py::module_& m);
 void register_nn(py::module_& m);
 void register_probe(py::module_& m);
 void register_runtime(py::module_& m);
+void register_capi(py::module_& m);
 
 }  // namespace fastbn::bindings

@@ -30,6 +30,7 @@ void register_runtime(py::module_& m) {
   m.def("available_targets", &available_targets);
   m.def("get_target", &target);
   m.def("set_target", &set_target, arg("name"));
+  m.def("as_array", &input, arg("object"), arg("name"));
   m.def("build_info", &build_info);
   target();  // a wrong FASTBN_TARGET fails the import, not the first product
 }

@@ -11,4 +11,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   fastbn::bindings::register_nn(m);
   fastbn::bindings::register_probe(m);
   fastbn::bindings::register_runtime(m);
+  fastbn::bindings::register_capi(m);
 }

@@ -32,6 +32,7 @@ from fastbn.functional import (
     tanh,
     tanh_backward,
 )
+from fastbn.headers import get_include
 from fastbn.layers import (
     GELU,
     BatchNorm1d,
@@ -90,6 +91,7 @@ __all__ = [
     "gelu",
     "gelu_backward",
     "gemm",
+    "get_include",
     "get_num_threads",
     "info",
     "leaky_relu",

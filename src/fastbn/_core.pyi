@@ -14,6 +14,7 @@ Array: TypeAlias = NDArray[Any]
 ActivationName: TypeAlias = Literal["relu", "leaky_relu", "sigmoid", "tanh", "gelu"]
 
 __version__: str
+_C_API: object  # the capsule of fastbn/capi.h
 
 # -- gemm ----------------------------------------------------------------------------------------
 
@@ -145,5 +146,8 @@ def available_targets() -> list[str]:
 
 def get_target() -> str: ...
 def set_target(name: str) -> None: ...
+def as_array(object: Any, name: str) -> Array:
+    """View anything that NumPy can see without a copy: float32 or float64, else TypeError."""
+
 def build_info() -> dict[str, Any]:
     """Keys: compiler, openmp, targets (built), cpu_features, cache_sizes (bytes by level)."""

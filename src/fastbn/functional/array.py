@@ -5,11 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "as_rows"]
+from fastbn import _core
+
+__all__ = ["Array", "as_array", "as_rows"]
 
 Array: TypeAlias = NDArray[Any]
+
+
+def as_array(name: str, x: Any) -> Array:
+    """`x`, or a view of what offers its memory by DLPack or the buffer protocol, a tensor say."""
+    return x if isinstance(x, np.ndarray) else _core.as_array(x, name)
 
 
 def as_rows(x: Array) -> Array:

@@ -25,8 +25,9 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     ----------
     a, b : array_like, shapes (..., m, k) and (..., k, n), or (k,)
         Anything that `numpy.matmul` takes.  Vectors, matrices and stacks of one dtype, float32 or
-        float64, are multiplied by fastbn's kernels; other and mixed dtypes, subclasses of ndarray
-        and what is no array are handed to NumPy.
+        float64, are multiplied by fastbn's kernels, and so are tensors that offer their memory by
+        DLPack; other and mixed dtypes, subclasses of ndarray and what is no array are handed to
+        NumPy.
     out : ndarray, shape (..., m, n), optional
         Receives the product; it may overlap `a` or `b`.
 
@@ -52,6 +53,7 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
 
 def _general(a: Any, b: Any, out: Any) -> Any:
     """Multiply all but two plain matrices: vectors, stacks, empty operands, overlaps, others."""
+    a, b = _without_dlpack(a), _without_dlpack(b)
     if not (_is_ours(a) and _is_ours(b) and a.dtype == b.dtype):
         return np.matmul(a, b, out=out)
     rows = a if a.ndim > 1 else a[np.newaxis, :]
@@ -70,6 +72,12 @@ def _general(a: Any, b: Any, out: Any) -> Any:
         return np.matmul(a, b, out=out)
     out[...] = product
     return out
+
+
+def _without_dlpack(a: Any) -> Any:
+    """View the memory of a tensor of another library; leave anything else as it is."""
+    foreign = hasattr(a, "__dlpack__") and not isinstance(a, np.ndarray)
+    return np.from_dlpack(a) if foreign else a
 
 
 def _is_ours(a: object) -> TypeGuard[Array]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbn import _core
-from fastbn.functional.array import Array
+from fastbn.functional.array import Array, as_array
 from fastbn.functional.product import check_linear_backward
 
 __all__ = [
@@ -187,6 +187,7 @@ def linear_bn_relu(
     TypeError, ValueError
         As `gemm` and `batch_norm`.
     """
+    x, weight = as_array("x", x), as_array("weight", weight)
     y, cache = batch_norm(
         _core.gemm(x, weight, bias=bias),
         gamma,
@@ -236,7 +237,7 @@ def linear_bn_relu_backward(
     TypeError, ValueError
         If dtypes or shapes do not fit; nothing is written then.
     """
-    x, weight = cache.x, cache.weight
+    dy, x, weight = as_array("dy", dy), cache.x, cache.weight
     check_linear_backward(dy, x, weight, dweight, dbias)
     dz, dgamma, dbeta = _core.batch_norm_backward(dy, cache.batch_norm, dgamma=dgamma, dbeta=dbeta)
     dx = _core.gemm(dz, weight, trans_b=True) if need_dx else None

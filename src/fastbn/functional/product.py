@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fastbn import _core
-from fastbn.functional.array import Array, as_rows
+from fastbn.functional.array import Array, as_array, as_rows
 
 __all__ = ["check_linear_backward", "gemm", "linear", "linear_backward"]
 
@@ -97,6 +97,7 @@ def linear(
     TypeError, ValueError
         As `gemm`.
     """
+    x = as_array("x", x)
     y = _core.gemm(as_rows(x), weight, bias=bias, activation=activation)
     return y.reshape(*x.shape[:-1], y.shape[1])
 
@@ -134,6 +135,7 @@ def linear_backward(
     TypeError, ValueError
         If dtypes or shapes do not fit; nothing is written then.
     """
+    dy, x, weight = as_array("dy", dy), as_array("x", x), as_array("weight", weight)
     check_linear_backward(dy, x, weight, dweight, dbias)
     dy2, x2 = as_rows(dy), as_rows(x)
     dx = _core.gemm(dy2, weight, trans_b=True).reshape(x.shape) if need_dx else None

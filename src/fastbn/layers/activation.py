@@ -24,7 +24,7 @@ class _Activation(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Apply the function to x of any shape; see `Layer.forward`."""
-        require_array(self, x)
+        x = require_array(self, x)
         if not training:
             return self._apply(x, None)
         self.forget()

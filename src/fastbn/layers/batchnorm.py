@@ -67,7 +67,7 @@ class _BatchNorm(Layer):
         return y
 
     def _forward(self, x: Array, training: bool, activation: Literal["relu"] | None) -> Array:
-        check_input(self, x, self.num_features, axis=self.axis)
+        x = check_input(self, x, self.num_features, axis=self.axis)
         if x.ndim not in self.dimensions:
             raise ValueError(
                 f"{type(self).__name__} takes x of {self.dimensions} dimensions, "

@@ -8,7 +8,7 @@ from typing import Any, Protocol, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastbn.functional import Array
+from fastbn.functional import Array, as_array
 
 __all__ = ["check_gradient", "check_input", "float_dtype", "positive", "require_array"]
 
@@ -33,28 +33,41 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return dtype
 
 
-def require_array(layer: object, x: object) -> None:
-    """Refuse lists and scalars by name, before an attribute of an array is missing."""
-    if not isinstance(x, np.ndarray):
+def require_array(layer: object, x: Any) -> Array:
+    """`x` as an array: what NumPy sees without a copy, but no lists and scalars."""
+    if isinstance(x, np.ndarray):
+        return x
+    if not (hasattr(x, "__dlpack__") or hasattr(x, "__array__") or _has_buffer(x)):
         raise TypeError(f"{type(layer).__name__} takes a NumPy array, got {type(x).__name__}")
+    return as_array("x", x)
 
 
-def check_input(layer: _Typed, x: Array, size: int, *, axis: int) -> None:
-    """Check that `x` has the layer's dtype and `size` elements along `axis`."""
-    require_array(layer, x)
-    if x.dtype != layer.dtype:
-        raise TypeError(f"{type(layer).__name__} is {layer.dtype}, got x of {x.dtype}")
-    if x.shape[axis : axis + 1 or None] != (size,):  # of no elements where there is no such axis
+def _has_buffer(x: object) -> bool:
+    try:
+        memoryview(x)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
+
+
+def check_input(layer: _Typed, x: Any, size: int, *, axis: int) -> Array:
+    """`x` as an array of the layer's dtype and `size` elements along `axis`."""
+    array = require_array(layer, x)
+    if array.dtype != layer.dtype:
+        raise TypeError(f"{type(layer).__name__} is {layer.dtype}, got x of {array.dtype}")
+    if array.shape[axis : axis + 1 or None] != (size,):  # of no elements where there is no axis
         raise ValueError(
             f"{type(layer).__name__} takes {size} features along axis {axis}, "
-            f"got x of shape {x.shape}"
+            f"got x of shape {array.shape}"
         )
+    return array
 
 
-def check_gradient(layer: object, dy: Array, shape: tuple[int, ...]) -> None:
-    """Check that `dy` has the shape of the result whose gradient it is."""
-    require_array(layer, dy)
-    if dy.shape != shape:
+def check_gradient(layer: object, dy: Any, shape: tuple[int, ...]) -> Array:
+    """`dy` as an array of the shape of the result whose gradient it is."""
+    array = require_array(layer, dy)
+    if array.shape != shape:
         raise ValueError(
-            f"{type(layer).__name__} had a result of shape {shape}, got dy of shape {dy.shape}"
+            f"{type(layer).__name__} had a result of shape {shape}, got dy of shape {array.shape}"
         )
+    return array

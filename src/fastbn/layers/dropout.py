@@ -42,7 +42,7 @@ class Dropout(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Apply a new mask to x of any shape, in training; see `Layer.forward`."""
-        require_array(self, x)
+        x = require_array(self, x)
         if not training:
             return x
         self.forget()
@@ -60,7 +60,7 @@ class Dropout(Layer):
     def backward(self, dy: Array) -> Array:
         """``dy`` times the mask of the last training forward; see `Layer.backward`."""
         mask = self._recall()
-        check_gradient(self, dy, mask.shape)
+        dy = check_gradient(self, dy, mask.shape)
         if dy.dtype != mask.dtype:
             raise TypeError(f"dy is {dy.dtype}, but x was {mask.dtype}")
         dx = self._dx.lend(mask.shape, mask.dtype)

@@ -22,7 +22,7 @@ class Flatten(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Join all axes but the first; see `Layer.forward`."""
-        require_array(self, x)
+        x = require_array(self, x)
         if x.ndim == 0:
             raise ValueError(f"Flatten takes x of at least 1 dimension, got shape {x.shape}")
         if training:
@@ -32,7 +32,7 @@ class Flatten(Layer):
     def backward(self, dy: Array) -> Array:
         """``dy`` in the shape of x; see `Layer.backward`."""
         shape = self._recall()
-        check_gradient(self, dy, (shape[0], math.prod(shape[1:])))
+        dy = check_gradient(self, dy, (shape[0], math.prod(shape[1:])))
         return dy.reshape(shape)
 
     def __repr__(self) -> str:

@@ -87,7 +87,7 @@ class Linear(Layer):
         return y
 
     def _forward(self, x: Array, training: bool, activation: Literal["relu"] | None) -> Array:
-        check_input(self, x, self.in_features, axis=-1)
+        x = check_input(self, x, self.in_features, axis=-1)
         rows = as_rows(x)
         y = None
         if training:
@@ -110,7 +110,7 @@ class Linear(Layer):
         With ``need_dx=False``, for the first layer of a net, dx is not computed and None returned.
         """
         shape, rows = self._recall()
-        check_gradient(self, dy, (*shape[:-1], self.out_features))
+        dy = check_gradient(self, dy, (*shape[:-1], self.out_features))
         dy = as_rows(dy)
         _core.gemm(rows, dy, self.weight.grad, trans_a=True)
         if self.bias is not None:

@@ -1,0 +1,20 @@
+"""Where the C header is."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["get_include"]
+
+
+def get_include() -> str:
+    """Return the folder of the C header: compile with ``-I`` and ``#include "fastbn/capi.h"``.
+
+    Cython code needs no header: ``from fastbn cimport capi`` finds the installed package.
+
+    Returns
+    -------
+    str
+        Absolute path.
+    """
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "include")

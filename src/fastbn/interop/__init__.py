@@ -1,0 +1,1 @@
+"""Exchange of trained nets with other libraries; none of them is imported here."""
