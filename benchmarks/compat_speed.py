@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-import environment
+import in_process
 
 SIZES = [784, 512, 256, 10]
 
@@ -75,9 +75,9 @@ def steps_of(style, dtype, batch_size):
 def main() -> None:
     """Measure and print."""
     args = arguments()
-    threads = environment.prepare(args.threads)
+    threads = in_process.prepare(args.threads)
     import numpy as np
-    from rounds import interleaved, median
+    from in_process import interleaved, median
 
     rounds, seconds = (1, 0.01) if args.quick else (9, 0.1)
     print(f"Batch size {args.batch_size}, {threads} thread(s), images a second:\n")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import environment
+import in_process
 
 
 def arguments() -> argparse.Namespace:
@@ -143,9 +143,9 @@ def net_runs(net, batch_size, inputs=784, hidden=256, classes=10, samples=2048):
 def main() -> None:
     """Build, measure, print."""
     args = arguments()
-    environment.prepare(args.threads)
+    in_process.prepare(args.threads)
     from cython_peer.build import build
-    from rounds import interleaved, median
+    from in_process import interleaved, median
 
     net, plain = build("net"), build("plain")
     rounds, seconds = (1, 0.001) if args.quick else (7, 0.02)

@@ -104,7 +104,8 @@ def info() -> dict[str, Any]:
     dict
         ``version``; ``target`` in force and ``available_targets``, best first; ``cpu_features`` of
         those that matter here; ``cache_sizes``, bytes of the data caches from level 1 up;
-        ``threads``; ``compiler``; ``openmp``, whether threads are OpenMP's (a build option); ``built_targets``.
+        ``threads``; ``compiler``; ``openmp``, whether threads are OpenMP's, a build option;
+        ``built_targets``.
     """
     build = _core.build_info()
     return {

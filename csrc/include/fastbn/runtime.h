@@ -20,7 +20,7 @@ void set_target(const std::string& name);
 // else the CPUs this process may use (affinity and cgroup quota).
 int num_threads();
 void set_num_threads(int n);  // throws std::invalid_argument for n < 1
-bool has_openmp();  // whether threads are OpenMP's (a build option) or fastbn's own
+bool has_openmp();            // whether threads are OpenMP's (a build option) or fastbn's own
 
 // Feature names this CPU has, of those that matter here; bytes of the data caches by level from 1,
 // 0 where unknown.
