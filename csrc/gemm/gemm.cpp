@@ -22,7 +22,7 @@
 namespace fastbn {
 namespace {
 
-// A second thread is worth its fork and join, some 2 us, from about this much arithmetic on each.
+// A second thread is worth its wake-up from about this much arithmetic, some 2 us, on each.
 constexpr double kFlopPerThread = 4e5;
 
 // The step, at most `most`, that cuts n into near-equal pieces.

@@ -105,21 +105,24 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
   for (; p < g.k; ++p) step();
 }
 
-// R rows by V registers of C from `row` on, the last register in whole or in part.
-template <class T, int R, int V, bool kPack, class Lanes>
+// R rows by V registers of C from `row` on, the last register in whole or in part.  kPlain: nothing
+// to resume or suspend, and the chains as they are make C.
+template <class T, int R, int V, bool kPack, bool kPlain, class Lanes>
 FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last) {
   Vec<T> acc[R][V];
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
     FASTBN_UNROLL
     for (int v = 0; v < V; ++v) acc[i][v] = Vec<T>::zero();
-    if (g.resume) load_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
+    if (!kPlain && g.resume) load_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
   }
   const T* next = row + 2 * R <= g.m ? g.c + (row + R) * g.c_row : nullptr;
   multiply<T, R, V, kPack>(g, a, last, next, acc);
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
-    if (g.suspend) {
+    if (kPlain) {
+      store_row<T, V>(g.c + (row + i) * g.c_row, last, acc[i]);
+    } else if (g.suspend) {
       store_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
     } else {
       finish_row<T, V>(g, g.c + (row + i) * g.c_row, last, acc[i]);
@@ -132,7 +135,7 @@ template <class T, int V, bool kPack, class Lanes>
 void tile_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row, Lanes last) {
 #define FASTBN_CASE(R) \
   case R:              \
-    if constexpr (R <= kGemmRows) return tile<T, R, V, kPack>(g, a, row, last)
+    if constexpr (R <= kGemmRows) return tile<T, R, V, kPack, false>(g, a, row, last)
   switch (rows) {
     FASTBN_CASE(8);
     FASTBN_CASE(7);
@@ -146,15 +149,26 @@ void tile_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row
 #undef FASTBN_CASE
 }
 
+constexpr index_t kShortK = 32;
+
 template <class T, int V, class Lanes>
 void tiles(const GemmBlock<T>& block, Lanes last) {
   GemmBlock<T> g = block;
+  // With a short k, the gradient of a weight at a small batch, what surrounds the chain of a tile
+  // costs as much as the chain.  Where rows of C are a multiple of a page apart and k is very short,
+  // though, the stores must not come faster: they evict one another from the few sets that such rows
+  // share (1024 x 1024 x 8: 87 against 134 GFLOP/s).
+  const bool crowded = g.k < 16 && g.c_row * index_t{sizeof(T)} % 4096 == 0;
+  const bool plain = !g.resume && !g.suspend && g.alpha == T(1) && g.beta == T(0) && !g.bias &&
+                     !g.relu && g.k <= kShortK && !crowded;
   for (index_t row = 0; row < g.m; row += kGemmRows) {
     const index_t rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
     const T* a = g.a + row / kGemmRows * g.a_tile;
     if (row == 0 && g.b_streams) {
       tile_of_height<T, V, true>(g, rows, a, row, last);
       if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width;
+    } else if (plain && rows == kGemmRows) {
+      tile<T, kGemmRows, V, false, true>(g, a, row, last);
     } else {
       tile_of_height<T, V, false>(g, rows, a, row, last);
     }

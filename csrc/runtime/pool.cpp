@@ -10,6 +10,8 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -45,30 +47,43 @@ int current_cpu() {
 #endif
 }
 
-// While it lives, this thread may run on any of its CPUs but `cpu`, if it has another.
+// The CPUs that a pool's workers may use, and keeping them from one of them.
 //
 // A kernel may wake a worker on its caller's CPU and leave it queued there until a tick, milliseconds
-// later, though another CPU is idle: so a worker goes to sleep barred from its caller's CPU.
-class Elsewhere {
- public:
+// later, though another CPU is idle.  So a worker sleeps barred from its caller's CPU, and a caller
+// that has come to another CPU since bars the sleepers from that one before it wakes them.
 #if defined(__linux__)
-  explicit Elsewhere(int cpu) {
-    if (cpu < 0 || sched_getaffinity(0, sizeof(allowed_), &allowed_) != 0) return;
-    cpu_set_t others = allowed_;
-    CPU_CLR(cpu, &others);
-    barred_ = CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof(others), &others) == 0;
+using Thread = pid_t;
+Thread this_thread() {
+  return static_cast<Thread>(syscall(SYS_gettid));
+}
+
+class Cpus {
+ public:
+  Cpus() {
+    CPU_ZERO(&all_);
+    sched_getaffinity(0, sizeof(all_), &all_);
   }
-  ~Elsewhere() {
-    if (barred_) sched_setaffinity(0, sizeof(allowed_), &allowed_);
+  void allow(Thread thread) const { sched_setaffinity(thread, sizeof(all_), &all_); }
+  void bar(Thread thread, int cpu) const {
+    cpu_set_t others = all_;
+    if (cpu >= 0) CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0) sched_setaffinity(thread, sizeof(others), &others);
   }
 
  private:
-  cpu_set_t allowed_;
-  bool barred_ = false;
-#else
-  explicit Elsewhere(int) {}
-#endif
+  cpu_set_t all_;
 };
+#else
+using Thread = int;
+Thread this_thread() {
+  return 0;
+}
+struct Cpus {
+  void allow(Thread) const {}
+  void bar(Thread, int) const {}
+};
+#endif
 
 using Clock = std::chrono::steady_clock;
 
@@ -96,11 +111,13 @@ class Pool {
   void run(int parts, void (*call)(const void*, int), const void* body) {
     start_workers(parts - 1);
     call_ = call, body_ = body;
-    home_.store(current_cpu(), std::memory_order_relaxed);
+    const int cpu = current_cpu();
+    const bool moved = home_.exchange(cpu) != cpu;
     finished_.store(0, std::memory_order_relaxed);
     const std::uint64_t job = next_job(static_cast<std::uint64_t>(parts));
     state_.store(job);
     if (sleepers_.load() > 0) {
+      if (moved) bar_workers(cpu);
       {
         const std::lock_guard<std::mutex> lock(mutex_);
       }  // none is between its look and its sleep
@@ -123,9 +140,15 @@ class Pool {
   void start_workers(int wanted) {
     try {
       const int most = wanted < kMostWorkers ? wanted : kMostWorkers;
-      for (; workers_ < most; ++workers_) std::thread([this] { work(); }).detach();
+      for (; workers_ < most; ++workers_) std::thread([this, i = workers_] { work(i); }).detach();
     } catch (const std::system_error&) {
       // No more threads to be had: those there are, and the caller, take all parts.
+    }
+  }
+
+  void bar_workers(int cpu) {
+    for (int i = 0; i < workers_; ++i) {
+      if (const Thread thread = threads_[i].load()) cpus_.bar(thread, cpu);
     }
   }
 
@@ -155,20 +178,26 @@ class Pool {
     caller_sleeps_.store(false);
   }
 
-  void work() {
+  void work(int index) {
+    const Thread self = this_thread();
+    threads_[index].store(self);
     std::uint64_t seen = 0;  // a worker that starts late still helps with the call it was made for
     for (;;) {
       const auto called = [&] { return number(state_.load()) != seen; };
       if (!spin(kSpin, kSpinAlone, called, [this] { return on_callers_cpu(); })) {
+        cpus_.bar(self, home_.load());
         {
-          const Elsewhere elsewhere(home_.load(std::memory_order_relaxed));
           std::unique_lock<std::mutex> lock(mutex_);
           sleepers_.fetch_add(1);
           wake_.wait(lock, called);
           sleepers_.fetch_sub(1);
         }
+        cpus_.allow(self);
       }
-      if (on_callers_cpu()) const Elsewhere moved(home_.load(std::memory_order_relaxed));
+      if (on_callers_cpu()) {
+        cpus_.bar(self, home_.load());
+        cpus_.allow(self);
+      }
       const std::uint64_t job = state_.load();
       seen = number(job);
       take_parts(job);
@@ -185,6 +214,8 @@ class Pool {
   void (*call_)(const void*, int) = nullptr;
   const void* body_ = nullptr;
   std::atomic<int> home_{-1};  // the caller's CPU
+  const Cpus cpus_;
+  std::atomic<Thread> threads_[kMostWorkers] = {};  // 0 until it has started
   alignas(64) std::atomic<std::uint64_t> state_{0};
   alignas(64) std::atomic<int> finished_{0};
   std::atomic<bool> caller_sleeps_{false};
