@@ -25,9 +25,12 @@ namespace {
 // first without a break, then letting others run between looks, then it sleeps.  Waking costs some
 // 80 us; a training step's longest pause between calls is shorter than kSpin.
 constexpr std::chrono::microseconds kSpinAlone{20}, kSpin{500};
-// The caller spins for parts that workers have begun, then sleeps: one of them may be waiting for
-// the very CPU it spins on.
-constexpr std::chrono::microseconds kSpinForParts{100};
+// The caller spins for parts that workers have begun, soon letting others run between looks, for one
+// of the workers may be queued on its CPU; then it sleeps.
+constexpr std::chrono::microseconds kSpinForParts{1000};
+// After so many calls in a row without help, more than waking takes, a worker that is awake may be
+// queued on its caller's CPU (a process that was stopped goes on so): it is moved from there.
+constexpr int kLonelyCalls = 16;
 constexpr int kMostWorkers = 255;
 constexpr int kLooks = 64;  // between two looks at the clock, some 2 us
 
@@ -123,7 +126,12 @@ class Pool {
       }  // none is between its look and its sleep
       wake_.notify_all();
     }
-    take_parts(job);
+    const bool alone = take_parts(job) == parts;
+    lonely_ = alone ? lonely_ + 1 : 0;
+    if (lonely_ == kLonelyCalls) {
+      bar_workers(cpu);
+      lonely_ = 0;
+    }
     wait_for(parts);
   }
 
@@ -152,12 +160,14 @@ class Pool {
     }
   }
 
-  // Computes parts of the call `job` until none is left to take.
-  void take_parts(std::uint64_t job) {
+  // Computes parts of the call `job` until none is left to take, and returns how many.
+  int take_parts(std::uint64_t job) {
+    int taken = 0;
     std::uint64_t state = state_.load();
     while (number(state) == number(job) && next(state) < parts(state)) {
       if (!state_.compare_exchange_weak(state, state + 1)) continue;
       call_(body_, static_cast<int>(next(state)));
+      ++taken;
       const int total = static_cast<int>(parts(state));
       if (finished_.fetch_add(1) + 1 == total && caller_sleeps_.load()) {
         {
@@ -167,11 +177,12 @@ class Pool {
       }
       state = state_.load();
     }
+    return taken;
   }
 
   void wait_for(int total) {
     const auto all = [&] { return finished_.load() == total; };
-    if (spin(kSpinForParts, kSpinForParts, all, [] { return false; })) return;
+    if (spin(kSpinForParts, kSpinAlone, all, [] { return false; })) return;
     std::unique_lock<std::mutex> lock(mutex_);
     caller_sleeps_.store(true);
     done_.wait(lock, all);
@@ -211,6 +222,7 @@ class Pool {
 
   std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
   int workers_ = 0;
+  int lonely_ = 0;  // calls since a worker last took a part
   void (*call_)(const void*, int) = nullptr;
   const void* body_ = nullptr;
   std::atomic<int> home_{-1};  // the caller's CPU
