@@ -1,5 +1,17 @@
-// The batch-norm driver: channels are shared out among threads, and cut into panels that stay in a
-// cache between the passes over them (mean; squares; normalize), so that memory is read once.
+// The batch-norm driver.
+//
+// The values of a channel are cut into pieces by their shape alone.  Each piece has moments of its
+// own, which are merged in order, so that neither the number of threads nor who computes what shows
+// in the bits:
+//
+//   moments    of each piece                           reads x
+//   finish     merge; mean, variance, scale, shift     a few values a channel
+//   apply      to each piece                           reads x, writes y
+//
+// By channels: each thread takes its channels through all three, without a barrier, in panels that
+// stay in L2 between the passes.  By pieces: three regions, all threads on pieces, channels, pieces.
+// That is for tall x, of which a panel of channels would be a narrow strip of far too many rows: of
+// rows a page apart L2 can keep no more than some 256, whatever their width.
 #include "fastbn/batchnorm.h"
 
 #include <algorithm>
@@ -12,18 +24,25 @@
 namespace fastbn {
 namespace {
 
-// A second thread is worth its fork and join, some 2 us, from about this much data on each.
-constexpr double kBytesPerThread = 64 * 1024;
+// A second thread is worth its wake-up from about this much data on each.
+constexpr double kBytesPerThread = 24 * 1024;
 // A panel is read two or three times: it should stay in L2, with its output beside it.
-constexpr double kPanelBytes = 384 * 1024;
+constexpr index_t kPanelBytes = 512 * 1024;
 constexpr index_t kLineBytes = 64;
 
-template <class T>
-constexpr index_t kLine = kLineBytes / sizeof(T);
+// Rows of a piece, channels last: eight strips of 32, of which the first gives the center.
+constexpr index_t kPieceRows = 256;
+// Values of a piece, channels first.
+constexpr index_t kPieceValues = 16 * 1024;
+// Columns that a thread takes of a piece at a time, where threads share pieces.
+constexpr index_t kPieceCols = 1024;
 
-template <class T>
-index_t values_per_channel(const ChannelView<T>& v) {
-  return v.outer * v.inner;
+index_t pieces_of(index_t n, index_t step) {
+  return (n + step - 1) / step;
+}
+
+index_t rounded_up(index_t n, index_t multiple) {
+  return pieces_of(n, multiple) * multiple;
 }
 
 template <class T>
@@ -31,208 +50,494 @@ double bytes_of(const ChannelView<T>& v) {
   return double(v.outer) * double(v.channels) * double(v.inner) * sizeof(T);
 }
 
-// Channels that one pass of a thread takes at a time.  Channels last: as many as keep a panel in
-// L2, in whole cache lines; where not even one line of each row does, nothing can be kept, and a
-// wide panel streams best.  Channels first: one.
-template <class T>
-index_t panel_channels(const ChannelView<T>& v) {
-  if (v.inner != 1) return 1;
-  const double line_panel = double(v.outer) * kLineBytes;
-  if (line_panel > 4 * kPanelBytes) return 16 * kLine<T>;
-  return std::max<index_t>(1, static_cast<index_t>(kPanelBytes / line_panel)) * kLine<T>;
-}
+// A rectangle of positions: rows of outer, columns of inner (one column where channels come last).
+struct Piece {
+  index_t row, rows, col, cols;
+};
 
-template <class T>
-const BatchNormLayoutKernels<T>& layout_kernels(index_t inner) {
-  const BatchNormKernels<T>& k = kernels<T>().batchnorm;
-  return inner == 1 ? k.channels_last : k.channels_first;
-}
+// How one group's positions are cut.
+struct Cut {
+  index_t outer, inner, rows, cols, row_pieces, col_pieces;
 
-template <class T>
-BatchNormBlock<T> block_of(const ChannelView<const T>& x, const BatchNormStatistics<T>& s,
-                           index_t c, index_t channels) {
-  BatchNormBlock<T> g{};
-  g.rows = x.outer;
-  g.cols = x.inner == 1 ? channels : x.inner;
-  g.x = x.data + c * x.channel_stride, g.x_row = x.outer_stride;
-  g.mean = s.mean + c, g.scale = s.scale + c, g.shift = s.shift + c;
-  return g;
-}
+  Cut(index_t outer_, index_t inner_) : outer(outer_), inner(inner_) {
+    cols = std::min(inner, kPieceValues);
+    rows = inner == 1 ? kPieceRows : std::max<index_t>(1, kPieceValues / cols);
+    row_pieces = pieces_of(outer, rows), col_pieces = pieces_of(inner, cols);
+  }
+  index_t count() const { return row_pieces * col_pieces; }
+  Piece piece(index_t i) const {
+    const index_t row = i / col_pieces * rows, col = i % col_pieces * cols;
+    return {row, std::min(rows, outer - row), col, std::min(cols, inner - col)};
+  }
+};
 
+// The arrays of one call.
 template <class T>
-void set_out(BatchNormBlock<T>& g, const ChannelView<T>& out, index_t c) {
-  g.out = out.data + c * out.channel_stride, g.out_row = out.outer_stride;
-}
+struct Arrays {
+  ChannelView<const T> x, dy;
+  ChannelView<T> out;
+  const T* weights;
+  BatchNormStatistics<T> statistics;
+  bool relu;
 
-// body(c, channels, scratch of 2 doubles a channel) for panels of all channels, shared out among
-// threads.
-template <class T, class Body>
-void for_each_panel(const ChannelView<T>& x, const Body& body) {
-  const index_t grain = x.inner == 1 ? kLine<T> : 1;
-  const int parts = threads_for((x.channels + grain - 1) / grain, bytes_of(x), kBytesPerThread);
-  const index_t width = std::min(panel_channels(x), x.channels);
-  const Workspace workspace(sizeof(double) * 2 * static_cast<std::size_t>(width * parts));
-  parallel(parts, [&](int id) {
-    const Range range = share(x.channels, grain, parts, id);
-    double* scratch = workspace.as<double>() + 2 * width * id;
-    for (index_t c = range.begin; c < range.end; c += width) {
-      body(c, std::min(width, range.end - c), scratch);
+  bool channels_last() const { return x.inner == 1; }
+  const BatchNormLayoutKernels<T>& kernels() const {
+    const BatchNormKernels<T>& k = fastbn::kernels<T>().batchnorm;
+    return channels_last() ? k.channels_last : k.channels_first;
+  }
+
+  // Rows [row, row + rows) of outer, as arrays of their own.
+  Arrays rows(index_t row, index_t rows, index_t group) const {
+    Arrays a = *this;
+    const auto cut = [&](auto& view) {
+      if (view.data) view.data += row * view.outer_stride;
+      view.outer = rows;
+    };
+    cut(a.x), cut(a.dy), cut(a.out);
+    if (weights) a.weights += row * x.inner;
+    BatchNormStatistics<T>& s = a.statistics;
+    for (T** p : {&s.mean, &s.mean_low, &s.var, &s.invstd, &s.scale, &s.shift}) {
+      *p += group * s.next;
     }
-  });
+    return a;
+  }
+
+  // A piece of `channels` channels from c on: all of them, or one.
+  BatchNormBlock<T> block(const Piece& p, index_t c, index_t channels) const {
+    BatchNormBlock<T> g{};
+    g.rows = p.rows;
+    g.cols = channels_last() ? channels : p.cols;
+    const auto at = [&](const auto& view) {
+      return view.data + p.row * view.outer_stride + c * view.channel_stride + p.col;
+    };
+    g.x = at(x), g.x_row = x.outer_stride;
+    if (dy.data) g.dy = at(dy), g.dy_row = dy.outer_stride;
+    if (out.data) g.out = at(out), g.out_row = out.outer_stride;
+    if (weights) g.weight = weights + p.row * x.inner + p.col, g.weight_row = x.inner;
+    g.mean = statistics.mean + c, g.scale = statistics.scale + c, g.shift = statistics.shift + c;
+    g.relu = relu;
+    return g;
+  }
+};
+
+// The sum of the weights of a rectangle of positions, or their number.
+template <class T>
+double count_of(const T* weights, const Piece& p, index_t inner) {
+  if (!weights) return double(p.rows) * double(p.cols);
+  double n = 0;
+  for (index_t i = p.row; i < p.row + p.rows; ++i) {
+    for (index_t j = p.col; j < p.col + p.cols; ++j) n += double(weights[i * inner + j]);
+  }
+  return n;
 }
+
+// What a piece's values count in all, and where in x the first is that counts.
+struct Counted {
+  double n;
+  index_t first;
+};
+
+template <class T>
+Counted counted(const Arrays<T>& a, const Piece& p) {
+  const double n = count_of(a.weights, p, a.x.inner);
+  for (index_t i = p.row; a.weights && i < p.row + p.rows; ++i) {
+    for (index_t j = p.col; j < p.col + p.cols; ++j) {
+      if (a.weights[i * a.x.inner + j] > 0) return {n, i * a.x.outer_stride + j};
+    }
+  }
+  return {n, p.row * a.x.outer_stride + p.col};
+}
+
+template <class T>
+Range group_rows(const ChannelView<const T>& x, const BatchNormCounting<T>& counting, index_t g) {
+  const index_t rows = x.outer / counting.samples;
+  const Range samples =
+      share(counting.samples, 1, static_cast<int>(counting.groups), static_cast<int>(g));
+  return {samples.begin * rows, samples.end * rows};
+}
+
+// Scratch for one group: moments or sums, two doubles and a T for every piece and channel; a
+// backward pass's coefficients, two T a channel; and what each piece counts.
+template <class T>
+struct Sums {
+  index_t channels;  // padded
+  double *first, *second;
+  T *center, *slope, *constant;
+  Counted* counts;
+
+  static index_t bytes(index_t pieces, index_t count) {
+    const index_t channels = rounded_up(count, kChannelPadding);
+    return rounded_up(
+        pieces * (channels * index_t{2 * sizeof(double) + sizeof(T)} + index_t{sizeof(Counted)}) +
+            2 * channels * index_t{sizeof(T)},
+        kLineBytes);
+  }
+  Sums(void* memory, index_t pieces, index_t count)
+      : channels(rounded_up(count, kChannelPadding)), first(static_cast<double*>(memory)) {
+    second = first + pieces * channels;
+    counts = reinterpret_cast<Counted*>(second + pieces * channels);
+    center = reinterpret_cast<T*>(counts + pieces);
+    slope = center + pieces * channels;
+    constant = slope + channels;
+  }
+  index_t at(index_t piece, index_t c) const { return piece * channels + c; }
+  BatchNormMoments<T> moments(index_t piece, index_t c) const {
+    const index_t i = at(piece, c);
+    return {center + i, first + i, second + i};
+  }
+};
 
 // The squares of float values beyond some 1e19 are infinite in float: such a channel, and no other,
 // is gone through once more in double.
 template <class T>
-double squares_in_double(const ChannelView<const T>& x, index_t c, double mean) {
+double squares_in_double(const Arrays<T>& a, index_t c, double mean) {
   double total = 0;
-  for (index_t o = 0; o < x.outer; ++o) {
-    const T* run = x.data + o * x.outer_stride + c * x.channel_stride;
-    for (index_t i = 0; i < x.inner; ++i) {
+  for (index_t o = 0; o < a.x.outer; ++o) {
+    const T* run = a.x.data + o * a.x.outer_stride + c * a.x.channel_stride;
+    for (index_t i = 0; i < a.x.inner; ++i) {
+      const double w = a.weights ? double(a.weights[o * a.x.inner + i]) : 1;
       const double d = static_cast<double>(run[i]) - mean;
-      total += d * d;
+      if (w > 0) total += w * d * d;
     }
   }
   return total;
 }
 
 template <class T>
-T inverse_deviation(double var, double eps) {
-  const double v = var + eps;
-  return v == 0 ? T(0) : static_cast<T>(1.0 / std::sqrt(v));  // 0 / 0 would make NaN of a constant
+BatchNormFinish<T> finish_args(const BatchNormParameters<T>& p, const BatchNormStatistics<T>& s,
+                               index_t c, index_t channels, double n) {
+  BatchNormFinish<T> f{};
+  f.channels = channels, f.n = n, f.eps = p.eps;
+  f.gamma = p.gamma ? p.gamma + c : nullptr;
+  f.beta = p.beta ? p.beta + c : nullptr;
+  f.mean = s.mean + c, f.mean_low = s.mean_low + c, f.var = s.var + c;
+  f.invstd = s.invstd + c, f.scale = s.scale + c, f.shift = s.shift + c;
+  return f;
 }
 
-// invstd, scale and shift of channel c from its mean and variance.
+// The three stages of one group's forward pass.
 template <class T>
-void set_affine(const BatchNormParameters<T>& p, double var, const BatchNormStatistics<T>& s,
-                index_t c) {
-  s.invstd[c] = inverse_deviation<T>(var, p.eps);
-  s.scale[c] = p.gamma ? static_cast<T>(double(p.gamma[c]) * double(s.invstd[c])) : s.invstd[c];
-  s.shift[c] = static_cast<T>((p.beta ? double(p.beta[c]) : 0.0) -
-                              double(s.mean_low[c]) * double(s.scale[c]));
+struct Forward {
+  const Arrays<T>& a;
+  const BatchNormParameters<T>& parameters;
+  const Cut& cut;
+  const Sums<T>& sums;
+
+  Forward(const Arrays<T>& arrays, const BatchNormParameters<T>& p, const Cut& c,
+          const Sums<T>& s)
+      : a(arrays), parameters(p), cut(c), sums(s) {
+    for (index_t i = 0; i < cut.count(); ++i) sums.counts[i] = counted(a, cut.piece(i));
+  }
+
+  void reduce(index_t piece, index_t c, index_t channels) const {
+    const Counted& count = sums.counts[piece];
+    if (count.n == 0) return;
+    const T* first = a.x.data + count.first + c * a.x.channel_stride;
+    a.kernels().moments(a.block(cut.piece(piece), c, channels), first, count.n,
+                        sums.moments(piece, c));
+  }
+
+  void finish(index_t c, index_t channels) const {
+    const BatchNormKernels<T>& kern = kernels<T>().batchnorm;
+    double n = 0;
+    index_t into = 0;
+    for (index_t i = 0; i < cut.count(); ++i) {
+      const double more = sums.counts[i].n;
+      if (more == 0) continue;
+      if (n == 0) {
+        into = i;
+      } else {
+        kern.merge(channels, sums.moments(into, c), n, sums.moments(i, c), more);
+      }
+      n += more;
+    }
+    BatchNormFinish<T> f = finish_args(parameters, a.statistics, c, channels, n);
+    f.moments = sums.moments(into, c);
+    if (kern.finish(f)) finish_overflown(f, c);
+  }
+
+  void finish_overflown(BatchNormFinish<T> f, index_t c) const {
+    for (index_t j = 0; j < f.channels; ++j) {
+      const double offset = f.moments.offset[j];
+      if (!std::isinf(f.moments.squares[j]) || !std::isfinite(offset)) continue;
+      f.moments.squares[j] = squares_in_double(a, c + j, double(f.moments.center[j]) + offset);
+    }
+    kernels<T>().batchnorm.finish(f);
+  }
+
+  void apply(index_t piece, index_t c, index_t channels) const {
+    a.kernels().apply(a.block(cut.piece(piece), c, channels));
+  }
+};
+
+// The three stages of one group's backward pass.
+template <class T>
+struct Backward {
+  const Arrays<T>& a;
+  const Cut& cut;
+  const Sums<T>& sums;
+  double n;
+  T *dgamma, *dbeta;
+  bool training;
+
+  void reduce(index_t piece, index_t c, index_t channels) const {
+    const index_t i = sums.at(piece, c);
+    a.kernels().backward_sums(a.block(cut.piece(piece), c, channels), sums.first + i,
+                              sums.second + i);
+  }
+
+  void finish(index_t c, index_t channels) const {
+    double *sum = sums.first + c, *products = sums.second + c;
+    for (index_t i = 1; i < cut.count(); ++i) {
+      for (index_t j = 0; j < channels; ++j) {
+        sum[j] += sums.first[sums.at(i, c + j)];
+        products[j] += sums.second[sums.at(i, c + j)];
+      }
+    }
+    const BatchNormStatistics<T>& s = a.statistics;
+    kernels<T>().batchnorm.finish_backward({channels, n, sum, products, s.mean_low + c,
+                                            s.invstd + c, s.scale + c, dgamma + c, dbeta + c,
+                                            sums.slope + c, sums.constant + c});
+  }
+
+  void apply(index_t piece, index_t c, index_t channels) const {
+    BatchNormBlock<T> g = a.block(cut.piece(piece), c, channels);
+    if (training) g.slope = sums.slope + c, g.constant = sums.constant + c;
+    a.kernels().backward_apply(g);
+  }
+};
+
+// Channels that a thread takes through all stages at a time, or through one pass of pieces.
+template <class T>
+index_t panel_channels(const ChannelView<const T>& x) {
+  if (x.inner != 1) return 1;
+  const index_t most = kPanelBytes / (2 * x.outer * index_t{sizeof(T)});
+  return std::max(kChannelPadding, most / kChannelPadding * kChannelPadding);
+}
+
+template <class T, class Stages>
+void run_panel(const Stages& stages, const Cut& cut, index_t c, index_t channels) {
+  for (index_t i = 0; i < cut.count(); ++i) stages.reduce(i, c, channels);
+  stages.finish(c, channels);
+  // Backwards: of a channel larger than a cache the last pieces are still there.
+  for (index_t i = cut.count(); i-- > 0;) stages.apply(i, c, channels);
+}
+
+// Whether threads share pieces instead of channels.
+template <class T>
+bool by_pieces(const ChannelView<const T>& x, const Cut& cut) {
+  if (x.inner == 1) return cut.count() > 1;
+  return x.channels < 2 * num_threads() && cut.count() > 1;
+}
+
+template <class T, class Stages>
+void run_by_channels(const Stages& stages, const ChannelView<const T>& x, const Cut& cut) {
+  const index_t grain = x.inner == 1 ? kChannelPadding : 1;
+  const int parts = threads_for(pieces_of(x.channels, grain), bytes_of(x), kBytesPerThread);
+  const index_t width = panel_channels(x);
+  parallel(parts, [&](int id) {
+    const Range range = share(x.channels, grain, parts, id);
+    for (index_t c = range.begin; c < range.end; c += width) {
+      run_panel<T>(stages, cut, c, std::min(width, range.end - c));
+    }
+  });
+}
+
+template <class T, class Stages>
+void run_by_pieces(const Stages& stages, const ChannelView<const T>& x, const Cut& cut) {
+  const index_t width = x.inner == 1 ? kPieceCols : 1, panels = pieces_of(x.channels, width);
+  const index_t items = cut.count() * panels;
+  const int parts = threads_for(items, bytes_of(x), kBytesPerThread);
+  const auto channels = [&](index_t c) { return std::min(width, x.channels - c); };
+  parallel(parts, [&](int id) {
+    const Range range = share(items, 1, parts, id);
+    for (index_t i = range.begin; i < range.end; ++i) {
+      const index_t c = i % panels * width;
+      stages.reduce(i / panels, c, channels(c));
+    }
+  });
+  const double merged = 32.0 * double(cut.count()) * double(x.channels);
+  const int finishers =
+      threads_for(pieces_of(x.channels, kChannelPadding), merged, 2 * kBytesPerThread);
+  parallel(finishers, [&](int id) {
+    const Range range = share(x.channels, kChannelPadding, finishers, id);
+    if (range.begin < range.end) stages.finish(range.begin, range.end - range.begin);
+  });
+  parallel(parts, [&](int id) {
+    const Range range = share(items, 1, parts, id);
+    for (index_t i = range.end; i-- > range.begin;) {
+      const index_t c = i % panels * width;
+      stages.apply(i / panels, c, channels(c));
+    }
+  });
+}
+
+template <class T, class Stages>
+void run(const Stages& stages, const ChannelView<const T>& x, const Cut& cut) {
+  by_pieces(x, cut) ? run_by_pieces<T>(stages, x, cut) : run_by_channels<T>(stages, x, cut);
+}
+
+// Many small batches in one: each is one thread's, from its first pass to its last.
+template <class T, class Body>
+void for_each_group(index_t groups, int parts, const Body& body) {
+  parallel(parts, [&](int id) {
+    const Range range = share(groups, 1, parts, id);
+    for (index_t g = range.begin; g < range.end; ++g) body(g, id);
+  });
+}
+
+template <class T>
+int threads_for_groups(const ChannelView<const T>& x, index_t groups) {
+  return groups == 1 ? 1 : threads_for(groups, bytes_of(x), kBytesPerThread);
+}
+
+template <class T, class Stages>
+void run_alone(const Stages& stages, const ChannelView<const T>& x, const Cut& cut) {
+  const index_t width = panel_channels(x);
+  for (index_t c = 0; c < x.channels; c += width) {
+    run_panel<T>(stages, cut, c, std::min(width, x.channels - c));
+  }
+}
+
+// The most pieces that a group has.
+template <class T>
+index_t most_pieces(const ChannelView<const T>& x, const BatchNormCounting<T>& counting) {
+  const index_t samples = pieces_of(counting.samples, counting.groups);
+  return Cut(samples * (x.outer / counting.samples), x.inner).count();
 }
 
 }  // namespace
 
 template <class T>
+void values_of_groups(const ChannelView<const T>& x, const BatchNormCounting<T>& counting,
+                      double* n) {
+  for (index_t g = 0; g < counting.groups; ++g) {
+    const Range rows = group_rows(x, counting, g);
+    n[g] = count_of(counting.weights, {rows.begin, rows.end - rows.begin, 0, x.inner}, x.inner);
+  }
+}
+
+template <class T>
 void batch_norm_training(const ChannelView<const T>& x, const BatchNormParameters<T>& p,
-                         const ChannelView<T>& y, const BatchNormStatistics<T>& s) {
-  const auto& kern = layout_kernels<T>(x.inner);
-  const double n = double(values_per_channel(x));
-  for_each_panel(x, [&](index_t c, index_t channels, double* scratch) {
-    BatchNormBlock<T> g = block_of(x, s, c, channels);
-    set_out(g, y, c);
-    double *sum = scratch, *squares = scratch + channels;
-    // First pass: the mean, from deviations from the first value, which are small where the values
-    // are large and alike, and exactly 0 where they are all the same.
-    for (index_t j = 0; j < channels; ++j) s.mean[c + j] = x.data[(c + j) * x.channel_stride];
-    kern.sums(g, s.mean + c, sum);
-    for (index_t j = 0; j < channels; ++j) {
-      s.mean[c + j] = static_cast<T>(double(s.mean[c + j]) + sum[j] / n);
-    }
-    // Second pass: the variance, and what rounding has left of the mean.
-    kern.sums_of_squares(g, s.mean + c, sum, squares);
-    for (index_t j = 0; j < channels; ++j) {
-      if (std::isinf(squares[j]) && std::isfinite(sum[j])) {
-        squares[j] = squares_in_double(x, c + j, double(s.mean[c + j]));
-      }
-      const double low = sum[j] / n;
-      double var = squares[j] / n - low * low;
-      if (var < 0) var = 0;  // not std::max, which loses a NaN
-      s.mean_low[c + j] = static_cast<T>(low);
-      s.var[c + j] = static_cast<T>(var);
-      set_affine(p, var, s, c + j);
-    }
-    // Third pass.
-    g.relu = p.relu;
-    kern.apply(g);
+                         const ChannelView<T>& y, const BatchNormStatistics<T>& s,
+                         const BatchNormCounting<T>& counting) {
+  const Arrays<T> all{x, {}, y, counting.weights, s, p.relu};
+  const index_t pieces = most_pieces(x, counting), bytes = Sums<T>::bytes(pieces, x.channels);
+  const int parts = threads_for_groups(x, counting.groups);
+  const Workspace workspace(static_cast<std::size_t>(parts * bytes));
+  const auto sums_of = [&](int id) {
+    return Sums<T>(workspace.as<char>(static_cast<std::size_t>(id * bytes)), pieces, x.channels);
+  };
+  if (counting.groups == 1) {
+    const Cut cut(x.outer, x.inner);
+    const Sums<T> sums = sums_of(0);
+    return run<T>(Forward<T>{all, p, cut, sums}, x, cut);
+  }
+  for_each_group<T>(counting.groups, parts, [&](index_t g, int id) {
+    const Range rows = group_rows(x, counting, g);
+    const Arrays<T> a = all.rows(rows.begin, rows.end - rows.begin, g);
+    const Cut cut(a.x.outer, x.inner);
+    const Sums<T> sums = sums_of(id);
+    run_alone<T>(Forward<T>{a, p, cut, sums}, a.x, cut);
   });
 }
 
 template <class T>
 void batch_norm_inference(const ChannelView<const T>& x, const BatchNormParameters<T>& p,
                           const T* mean, const T* var, const ChannelView<T>& y,
-                          const BatchNormStatistics<T>& s) {
+                          const BatchNormStatistics<T>& s, const BatchNormCounting<T>& counting) {
   for (index_t c = 0; c < x.channels; ++c) {
     s.mean[c] = mean[c], s.mean_low[c] = T(0), s.var[c] = var[c];
-    set_affine(p, double(var[c]), s, c);
   }
-  const auto& kern = layout_kernels<T>(x.inner);
-  // Elementwise: rows may be shared out as well as channels, and are, where they are long.
+  kernels<T>().batchnorm.affine(finish_args(p, s, 0, x.channels, 1));
+  const Arrays<T> a{x, {}, y, counting.weights, s, p.relu};
+  // Elementwise: rows are shared out where a row has all channels, else channels.
   const bool by_rows = x.inner == 1;
-  const int parts = threads_for(by_rows ? x.outer : x.channels, bytes_of(x), kBytesPerThread);
+  const index_t items = by_rows ? x.outer : x.channels;
+  const int parts = threads_for(items, bytes_of(x), kBytesPerThread);
   parallel(parts, [&](int id) {
-    const Range range = share(by_rows ? x.outer : x.channels, 1, parts, id);
-    for (index_t i = range.begin; i < range.end;) {
-      const index_t c = by_rows ? 0 : i;
-      BatchNormBlock<T> g = block_of(x, s, c, by_rows ? x.channels : 1);
-      set_out(g, y, c);
-      g.relu = p.relu;
-      if (by_rows) {
-        g.rows = range.end - range.begin;
-        g.x += range.begin * x.outer_stride, g.out += range.begin * y.outer_stride;
-      }
-      kern.apply(g);
-      i += by_rows ? g.rows : 1;
+    const Range range = share(items, 1, parts, id);
+    const index_t n = range.end - range.begin;
+    if (by_rows) return a.kernels().apply(a.block({range.begin, n, 0, 1}, 0, x.channels));
+    for (index_t c = range.begin; c < range.end; ++c) {
+      a.kernels().apply(a.block({0, x.outer, 0, x.inner}, c, 1));
     }
   });
 }
 
 template <class T>
-void update_running(index_t channels, index_t n, double momentum, bool unbiased,
+void update_running(index_t channels, const double* n, index_t groups, const BatchNormMomentum& m,
                     const BatchNormStatistics<T>& s, T* running_mean, T* running_var) {
-  const double correction = unbiased && n > 1 ? double(n) / double(n - 1) : 1.0;
-  for (index_t c = 0; c < channels; ++c) {
-    const double mean = double(s.mean[c]) + double(s.mean_low[c]);
-    const double var = double(s.var[c]) * correction;
-    running_mean[c] = static_cast<T>((1 - momentum) * double(running_mean[c]) + momentum * mean);
-    running_var[c] = static_cast<T>((1 - momentum) * double(running_var[c]) + momentum * var);
+  for (index_t g = 0; g < groups; ++g) {
+    const double add = m.momentum < 0 ? 1.0 / double(m.batches + g + 1) : m.momentum;
+    const double correction = m.unbiased && n[g] > 1 ? n[g] / (n[g] - 1) : 1.0;
+    const index_t at = g * s.next;
+    kernels<T>().batchnorm.update_running({channels, 1 - add, add, correction, s.mean + at,
+                                           s.mean_low + at, s.var + at, running_mean,
+                                           running_var});
   }
 }
 
 template <class T>
 void batch_norm_backward(const ChannelView<const T>& dy, const ChannelView<const T>& x,
                          const BatchNormStatistics<T>& s, bool training, bool relu,
-                         const ChannelView<T>& dx, T* dgamma, T* dbeta) {
-  const auto& kern = layout_kernels<T>(x.inner);
-  const double n = double(values_per_channel(x));
-  const Workspace coefficients(sizeof(T) * 2 * static_cast<std::size_t>(x.channels));
-  T *b = coefficients.as<T>(), *k = b + x.channels;
-  for_each_panel(x, [&](index_t c, index_t channels, double* scratch) {
-    BatchNormBlock<T> g = block_of(x, s, c, channels);
-    g.dy = dy.data + c * dy.channel_stride, g.dy_row = dy.outer_stride;
-    set_out(g, dx, c);
-    g.relu = relu;
-    double *sum = scratch, *products = scratch + channels;
-    kern.backward_sums(g, sum, products);
-    // dx = scale * (g - mean(g) - xhat * mean(g * xhat)),  xhat = (x - mean - mean_low) * invstd
-    for (index_t j = 0; j < channels; ++j) {
-      const index_t i = c + j;
-      const double invstd = double(s.invstd[i]), low = double(s.mean_low[i]);
-      const double dg = invstd * (products[j] - low * sum[j]);
-      const double slope = -double(s.scale[i]) * invstd * dg / n;
-      dgamma[i] = static_cast<T>(dg);
-      dbeta[i] = static_cast<T>(sum[j]);
-      b[i] = static_cast<T>(slope);
-      k[i] = static_cast<T>(-double(s.scale[i]) * sum[j] / n - slope * low);
-    }
-    g.a = s.scale + c;
-    if (training) g.b = b + c, g.c = k + c;
-    kern.backward_apply(g);
+                         const ChannelView<T>& dx, T* dgamma, T* dbeta,
+                         const BatchNormCounting<T>& counting) {
+  const Arrays<T> all{x, dy, dx, counting.weights, s, relu};
+  const index_t pieces = most_pieces(x, counting), bytes = Sums<T>::bytes(pieces, x.channels);
+  const index_t groups = counting.groups, channels = x.channels;
+  const int parts = threads_for_groups(x, groups);
+  // Before the threads' sums: n of each group, and its own dgamma and dbeta.
+  const index_t of_groups =
+      rounded_up(groups * index_t{sizeof(double)} + groups * 2 * channels * index_t{sizeof(T)},
+                 kLineBytes);
+  const Workspace workspace(static_cast<std::size_t>(of_groups + parts * bytes));
+  double* const n = workspace.as<double>();
+  T* const gradients = reinterpret_cast<T*>(n + groups);
+  values_of_groups(x, counting, n);
+  const auto sums_of = [&](int id) {
+    return Sums<T>(workspace.as<char>(static_cast<std::size_t>(of_groups + id * bytes)), pieces,
+                   channels);
+  };
+  if (groups == 1) {
+    const Cut cut(x.outer, x.inner);
+    const Sums<T> sums = sums_of(0);
+    return run<T>(Backward<T>{all, cut, sums, n[0], dgamma, dbeta, training}, x, cut);
+  }
+  for_each_group<T>(groups, parts, [&](index_t g, int id) {
+    const Range rows = group_rows(x, counting, g);
+    const Arrays<T> a = all.rows(rows.begin, rows.end - rows.begin, g);
+    const Cut cut(a.x.outer, x.inner);
+    const Sums<T> sums = sums_of(id);
+    T* const own = gradients + 2 * g * channels;
+    run_alone<T>(Backward<T>{a, cut, sums, n[g], own, own + channels, training}, a.x, cut);
   });
+  for (index_t c = 0; c < channels; ++c) {
+    double to_gamma = 0, to_beta = 0;
+    for (index_t g = 0; g < groups; ++g) {
+      to_gamma += double(gradients[2 * g * channels + c]);
+      to_beta += double(gradients[(2 * g + 1) * channels + c]);
+    }
+    dgamma[c] = static_cast<T>(to_gamma), dbeta[c] = static_cast<T>(to_beta);
+  }
 }
 
 #define FASTBN_INSTANTIATE(T)                                                                      \
+  template void values_of_groups<T>(const ChannelView<const T>&, const BatchNormCounting<T>&,      \
+                                    double*);                                                      \
   template void batch_norm_training<T>(const ChannelView<const T>&, const BatchNormParameters<T>&, \
-                                       const ChannelView<T>&, const BatchNormStatistics<T>&);      \
+                                       const ChannelView<T>&, const BatchNormStatistics<T>&,       \
+                                       const BatchNormCounting<T>&);                               \
   template void batch_norm_inference<T>(const ChannelView<const T>&,                               \
                                         const BatchNormParameters<T>&, const T*, const T*,         \
-                                        const ChannelView<T>&, const BatchNormStatistics<T>&);     \
-  template void update_running<T>(index_t, index_t, double, bool, const BatchNormStatistics<T>&,   \
-                                  T*, T*);                                                         \
+                                        const ChannelView<T>&, const BatchNormStatistics<T>&,      \
+                                        const BatchNormCounting<T>&);                              \
+  template void update_running<T>(index_t, const double*, index_t, const BatchNormMomentum&,       \
+                                  const BatchNormStatistics<T>&, T*, T*);                          \
   template void batch_norm_backward<T>(const ChannelView<const T>&, const ChannelView<const T>&,   \
                                        const BatchNormStatistics<T>&, bool, bool,                  \
-                                       const ChannelView<T>&, T*, T*);
+                                       const ChannelView<T>&, T*, T*,                              \
+                                       const BatchNormCounting<T>&);
 FASTBN_INSTANTIATE(float)
 FASTBN_INSTANTIATE(double)
 #undef FASTBN_INSTANTIATE

@@ -1,4 +1,9 @@
-// Batch-norm kernels for both layouts.  Equations and layouts: batchnorm_args.h.
+// Batch-norm kernels for both layouts: the passes over x.  Equations and layouts: batchnorm_args.h.
+//
+// Moments in one pass: a block's values are taken relative to a center, the mean of its first values,
+// and their sum and sum of squares say where the mean is and what the squares are about it.  The
+// center is near the mean of the block, so nothing cancels (docs/batchnorm.md bounds it); a second
+// pass over the block, for the exact mean first, would read it from L2 once more.
 //
 // Sums: at most 32 terms are added in T, then the partial sum goes on in double.  The error of a
 // sum is then that of 32 additions however many rows there are, and a conversion every 32 rows
@@ -7,12 +12,18 @@
 #pragma once
 
 #include "batchnorm/batchnorm_args.h"
+#include "batchnorm/statistics_kernel.h"
 #include "simd/vec.h"
 
 namespace fastbn {
 namespace {
 
 constexpr index_t kBatchNormGroup = 32;
+
+// Registers of columns that a pass takes at a time.  A column needs up to five registers of its
+// channel's coefficients, and a row of four 64-byte registers is two pairs of cache lines, which is
+// what prefetchers fetch.
+constexpr int kBatchNormColumns = kVectorRegisters >= 32 ? 4 : 2;
 
 template <class T>
 FASTBN_INLINE Vec<T> normalized(Vec<T> x, Vec<T> mean, Vec<T> scale, Vec<T> shift) {
@@ -29,17 +40,53 @@ FASTBN_INLINE Vec<T> gradient(Vec<T> dy, Vec<T> x, Vec<T> mean, Vec<T> scale, Ve
   return dy;
 }
 
+// v where the weight is not 0: there it is 0, even if v is NaN.
+template <class T>
+FASTBN_INLINE Vec<T> where_counted(Vec<T> weight, Vec<T> v) {
+  return select(less_equal(weight, Vec<T>::zero()), Vec<T>::zero(), v);
+}
+
+// total[0 .. kWidth) += v
 template <class T>
 FASTBN_INLINE void add_lanes(double* total, Vec<T> v) {
   T lane[Vec<T>::kWidth];
   Vec<T>::store(lane, v);
-  for (int l = 0; l < Vec<T>::kWidth; ++l) total[l] += static_cast<double>(lane[l]);
+  for (int l = 0; l < Vec<T>::kWidth; l += Doubles::kWidth) {
+    Doubles::store(total + l, Doubles::load(total + l) + Doubles::load(lane + l));
+  }
 }
 
-// The two terms that a pass adds up for each element.
-template <class T, bool kSquares>
-struct Deviations {  // x - center and its square
-  static constexpr bool kSecond = kSquares;
+// ---- the two layouts: where a column's coefficients and an element's weight are ------------------
+
+template <class T>
+struct ChannelsLast {
+  template <class Lanes>
+  static FASTBN_INLINE Vec<T> coefficient(const T* p, index_t j, Lanes lanes) {
+    return lanes.load(p + j);
+  }
+  template <class Lanes>
+  static FASTBN_INLINE Vec<T> weight(const BatchNormBlock<T>& g, index_t i, index_t, Lanes) {
+    return Vec<T>::broadcast(g.weight[i * g.weight_row]);
+  }
+};
+
+template <class T>
+struct ChannelsFirst {
+  template <class Lanes>
+  static FASTBN_INLINE Vec<T> coefficient(const T* p, index_t, Lanes) {
+    return Vec<T>::broadcast(*p);
+  }
+  template <class Lanes>
+  static FASTBN_INLINE Vec<T> weight(const BatchNormBlock<T>& g, index_t i, index_t j,
+                                     Lanes lanes) {
+    return lanes.load(g.weight + i * g.weight_row + j);
+  }
+};
+
+// ---- the terms that a pass adds up for each element ----------------------------------------------
+
+template <class T, class Layout, bool kWeighted>
+struct Deviations {  // d = x - center: w * d and w * d^2
   const BatchNormBlock<T>& g;
   const T* center;
   struct Channel {
@@ -47,181 +94,286 @@ struct Deviations {  // x - center and its square
   };
   template <class Lanes>
   FASTBN_INLINE Channel channel(index_t j, Lanes lanes) const {
-    return {lanes.load(center + j)};
+    return {Layout::coefficient(center, j, lanes)};
   }
-  FASTBN_INLINE Channel channel() const { return {Vec<T>::broadcast(*center)}; }
   template <class Lanes>
   FASTBN_INLINE void add(index_t i, index_t j, Lanes lanes, const Channel& c, Vec<T>& sum,
                          Vec<T>& second) const {
     // A partial register's other lanes hold 0 - center: keep() makes them 0.
-    const Vec<T> d = lanes.keep(lanes.load(g.x + i * g.x_row + j) - c.center);
-    sum = sum + d;
-    if constexpr (kSquares) second = fma(d, d, second);
+    Vec<T> d = lanes.keep(lanes.load(g.x + i * g.x_row + j) - c.center);
+    if constexpr (kWeighted) {
+      const Vec<T> w = Layout::weight(g, i, j, lanes);
+      d = where_counted(w, d);
+      sum = fma(w, d, sum);
+      second = fma(w * d, d, second);
+    } else {
+      sum = sum + d;
+      second = fma(d, d, second);
+    }
   }
 };
 
-template <class T, bool kRelu>
+template <class T, class Layout, bool kWeighted, bool kRelu>
 struct Gradients {  // g and g * (x - mean)
-  static constexpr bool kSecond = true;
   const BatchNormBlock<T>& g;
   struct Channel {
     Vec<T> mean, scale, shift;
   };
   template <class Lanes>
   FASTBN_INLINE Channel channel(index_t j, Lanes lanes) const {
-    return {lanes.load(g.mean + j), lanes.load(g.scale + j), lanes.load(g.shift + j)};
-  }
-  FASTBN_INLINE Channel channel() const {
-    return {Vec<T>::broadcast(*g.mean), Vec<T>::broadcast(*g.scale), Vec<T>::broadcast(*g.shift)};
+    Channel c{};
+    c.mean = Layout::coefficient(g.mean, j, lanes);
+    if constexpr (kRelu) {
+      c.scale = Layout::coefficient(g.scale, j, lanes);
+      c.shift = Layout::coefficient(g.shift, j, lanes);
+    }
+    return c;
   }
   template <class Lanes>
   FASTBN_INLINE void add(index_t i, index_t j, Lanes lanes, const Channel& c, Vec<T>& sum,
                          Vec<T>& second) const {
     const Vec<T> x = lanes.load(g.x + i * g.x_row + j);
     const Vec<T> dy = lanes.load(g.dy + i * g.dy_row + j);  // 0 in a partial register's other lanes
-    const Vec<T> masked = lanes.keep(gradient<T, kRelu>(dy, x, c.mean, c.scale, c.shift));
+    Vec<T> masked = lanes.keep(gradient<T, kRelu>(dy, x, c.mean, c.scale, c.shift));
+    Vec<T> d = lanes.keep(x - c.mean);
+    if constexpr (kWeighted) {
+      const Vec<T> w = Layout::weight(g, i, j, lanes);
+      masked = where_counted(w, masked), d = where_counted(w, d);
+    }
     sum = sum + masked;
-    second = fma(masked, lanes.keep(x - c.mean), second);
+    second = fma(masked, d, second);
   }
 };
 
-// ---- channels last: registers hold channels, rows are added one after the other ----------------
+// ---- elementwise passes --------------------------------------------------------------------------
 
-// V registers of columns from j on, the last in whole or in part.
-template <class T, int V, class Terms, class Lanes>
-FASTBN_INLINE void column_totals(const Terms& terms, index_t rows, index_t j, Lanes last,
-                                 double* sum, double* second) {
-  constexpr int w = Vec<T>::kWidth;
-  constexpr AllLanes<T> all;
-  typename Terms::Channel channel[V];
-  for (int v = 0; v < V - 1; ++v) channel[v] = terms.channel(j + v * w, all);
-  channel[V - 1] = terms.channel(j + (V - 1) * w, last);
-  double totals[2][V * w] = {};
-  for (index_t i0 = 0; i0 < rows; i0 += kBatchNormGroup) {
-    const index_t end = rows - i0 < kBatchNormGroup ? rows : i0 + kBatchNormGroup;
-    Vec<T> s[V], t[V];
-    for (int v = 0; v < V; ++v) s[v] = t[v] = Vec<T>::zero();
-    for (index_t i = i0; i < end; ++i) {
-      for (int v = 0; v < V - 1; ++v) terms.add(i, j + v * w, all, channel[v], s[v], t[v]);
-      terms.add(i, j + (V - 1) * w, last, channel[V - 1], s[V - 1], t[V - 1]);
-    }
-    for (int v = 0; v < V; ++v) {
-      add_lanes(totals[0] + v * w, s[v]);
-      if constexpr (Terms::kSecond) add_lanes(totals[1] + v * w, t[v]);
-    }
+template <class T, class Layout, bool kWeighted, bool kRelu>
+struct Normalize {
+  const BatchNormBlock<T>& g;
+  struct Channel {
+    Vec<T> mean, scale, shift;
+  };
+  template <class Lanes>
+  FASTBN_INLINE Channel channel(index_t j, Lanes lanes) const {
+    return {Layout::coefficient(g.mean, j, lanes), Layout::coefficient(g.scale, j, lanes),
+            Layout::coefficient(g.shift, j, lanes)};
   }
-  int count = V * w;
-  if constexpr (Lanes::kPartial) count = (V - 1) * w + last.n;
-  for (int l = 0; l < count; ++l) sum[j + l] = totals[0][l];
-  if constexpr (Terms::kSecond) {
-    for (int l = 0; l < count; ++l) second[j + l] = totals[1][l];
+  template <class Lanes>
+  FASTBN_INLINE void element(index_t i, index_t j, Lanes lanes, const Channel& c) const {
+    Vec<T> y = normalized(lanes.load(g.x + i * g.x_row + j), c.mean, c.scale, c.shift);
+    if constexpr (kRelu) y = relu(y);
+    if constexpr (kWeighted) y = where_counted(Layout::weight(g, i, j, lanes), y);
+    lanes.store(g.out + i * g.out_row + j, y);
   }
-}
+};
 
-// Four registers of columns at once: eight chains of additions hide the latency of each.
-template <class T, class Terms>
-FASTBN_INLINE void all_column_totals(const Terms& terms, const BatchNormBlock<T>& g, double* sum,
-                                     double* second) {
-  constexpr index_t w = Vec<T>::kWidth;
+// kStatistics: the statistics came from x itself and passed a gradient on, so dx has all terms.
+template <class T, class Layout, bool kWeighted, bool kRelu, bool kStatistics>
+struct Differentiate {
+  const BatchNormBlock<T>& g;
+  struct Channel {
+    Vec<T> mean, scale, shift, slope, constant;
+  };
+  template <class Lanes>
+  FASTBN_INLINE Channel channel(index_t j, Lanes lanes) const {
+    Channel c{};
+    c.scale = Layout::coefficient(g.scale, j, lanes);
+    if constexpr (kRelu || kStatistics) c.mean = Layout::coefficient(g.mean, j, lanes);
+    if constexpr (kRelu) c.shift = Layout::coefficient(g.shift, j, lanes);
+    if constexpr (kStatistics) {
+      c.slope = Layout::coefficient(g.slope, j, lanes);
+      c.constant = Layout::coefficient(g.constant, j, lanes);
+    }
+    return c;
+  }
+  template <class Lanes>
+  FASTBN_INLINE void element(index_t i, index_t j, Lanes lanes, const Channel& c) const {
+    const Vec<T> dy = lanes.load(g.dy + i * g.dy_row + j);
+    Vec<T> x = Vec<T>::zero();
+    if constexpr (kRelu || kStatistics) x = lanes.load(g.x + i * g.x_row + j);
+    const Vec<T> masked = gradient<T, kRelu>(dy, x, c.mean, c.scale, c.shift);
+    Vec<T> dx;
+    if constexpr (kStatistics) {
+      Vec<T> shared = fma(c.slope, x - c.mean, c.constant);
+      if constexpr (kWeighted) shared = shared * Layout::weight(g, i, j, lanes);
+      dx = fma(c.scale, masked, shared);
+    } else {
+      dx = c.scale * masked;
+    }
+    if constexpr (kWeighted) dx = where_counted(Layout::weight(g, i, j, lanes), dx);
+    lanes.store(g.out + i * g.out_row + j, dx);
+  }
+};
+
+// f(whole registers before the last, the last one's lanes) for the columns of a block, some
+// registers at a time.
+template <class T, class Body>
+FASTBN_INLINE void for_each_columns(index_t cols, Body body) {
+  constexpr index_t w = Vec<T>::kWidth, step = w * kBatchNormColumns;
   index_t j = 0;
-  for (; j + 4 * w <= g.cols; j += 4 * w) {
-    column_totals<T, 4>(terms, g.rows, j, AllLanes<T>{}, sum, second);
+  for (; j + step <= cols; j += step) body.template run<kBatchNormColumns>(j, AllLanes<T>{});
+  for (; j + w <= cols; j += w) body.template run<1>(j, AllLanes<T>{});
+  if (j < cols) body.template run<1>(j, FirstLanes<T>{static_cast<int>(cols - j)});
+}
+
+// Rows [begin, end) of V registers of columns.
+template <class T, class Pass>
+struct ElementwiseStrip {
+  const Pass& pass;
+  index_t begin, end;
+  template <int V, class Lanes>
+  FASTBN_INLINE void run(index_t j, Lanes last) const {
+    constexpr index_t w = Vec<T>::kWidth;
+    typename Pass::Channel c[V];
+    FASTBN_UNROLL
+    for (int v = 0; v < V - 1; ++v) c[v] = pass.channel(j + v * w, AllLanes<T>{});
+    c[V - 1] = pass.channel(j + (V - 1) * w, last);
+    for (index_t i = begin; i < end; ++i) {
+      FASTBN_UNROLL
+      for (int v = 0; v < V - 1; ++v) pass.element(i, j + v * w, AllLanes<T>{}, c[v]);
+      pass.element(i, j + (V - 1) * w, last, c[V - 1]);
+    }
   }
-  for_each_vector<T>(g.cols - j, [&](index_t k, auto lanes) FASTBN_INLINE_LAMBDA {
-    column_totals<T, 1>(terms, g.rows, j + k, lanes, sum, second);
-  });
-}
-
-template <class T>
-void last_sums(const BatchNormBlock<T>& g, const T* center, double* sum) {
-  all_column_totals(Deviations<T, false>{g, center}, g, sum, nullptr);
-}
-
-template <class T>
-void last_sums_of_squares(const BatchNormBlock<T>& g, const T* center, double* sum,
-                          double* squares) {
-  all_column_totals(Deviations<T, true>{g, center}, g, sum, squares);
-}
-
-template <class T>
-void last_backward_sums(const BatchNormBlock<T>& g, double* sum, double* products) {
-  if (g.relu) {
-    all_column_totals(Gradients<T, true>{g}, g, sum, products);
-  } else {
-    all_column_totals(Gradients<T, false>{g}, g, sum, products);
-  }
-}
-
-template <class T, bool kRelu, class Lanes>
-FASTBN_INLINE void apply_element(const BatchNormBlock<T>& g, index_t i, index_t j, Lanes lanes,
-                                 Vec<T> mean, Vec<T> scale, Vec<T> shift) {
-  Vec<T> y = normalized(lanes.load(g.x + i * g.x_row + j), mean, scale, shift);
-  if constexpr (kRelu) y = relu(y);
-  lanes.store(g.out + i * g.out_row + j, y);
-}
-
-template <class T, bool kRelu>
-void last_apply_as(const BatchNormBlock<T>& g) {
-  for_each_vector<T>(g.cols, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
-    const Vec<T> mean = lanes.load(g.mean + j), scale = lanes.load(g.scale + j),
-                 shift = lanes.load(g.shift + j);
-    for (index_t i = 0; i < g.rows; ++i)
-      apply_element<T, kRelu>(g, i, j, lanes, mean, scale, shift);
-  });
-}
-
-template <class T>
-void last_apply(const BatchNormBlock<T>& g) {
-  g.relu ? last_apply_as<T, true>(g) : last_apply_as<T, false>(g);
-}
-
-template <class T>
-struct BackwardChannel {
-  Vec<T> mean, scale, shift, a, b, c;
 };
 
-// kStatistics: the statistics came from x itself and passed a gradient on, so dx has all three
-// terms.
-template <class T, bool kRelu, bool kStatistics, class Lanes>
-FASTBN_INLINE void backward_element(const BatchNormBlock<T>& g, index_t i, index_t j, Lanes lanes,
-                                    const BackwardChannel<T>& k) {
-  const Vec<T> dy = lanes.load(g.dy + i * g.dy_row + j);
-  Vec<T> x = Vec<T>::zero();
-  if constexpr (kRelu || kStatistics) x = lanes.load(g.x + i * g.x_row + j);
-  const Vec<T> masked = gradient<T, kRelu>(dy, x, k.mean, k.scale, k.shift);
-  if constexpr (kStatistics) {
-    lanes.store(g.out + i * g.out_row + j, fma(k.a, masked, fma(k.b, x - k.mean, k.c)));
-  } else {
-    lanes.store(g.out + i * g.out_row + j, k.a * masked);
+// Channels last: strips of rows, each from left to right, so that memory is walked through in order
+// and the coefficients are loaded once for each strip.
+template <class T, class Pass>
+FASTBN_INLINE void elementwise_last(const BatchNormBlock<T>& g, const Pass& pass) {
+  for (index_t i = 0; i < g.rows; i += kBatchNormGroup) {
+    const index_t end = g.rows - i < kBatchNormGroup ? g.rows : i + kBatchNormGroup;
+    for_each_columns<T>(g.cols, ElementwiseStrip<T, Pass>{pass, i, end});
   }
 }
 
-template <class T, bool kRelu, bool kStatistics>
-void last_backward_apply_as(const BatchNormBlock<T>& g) {
-  for_each_vector<T>(g.cols, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
-    BackwardChannel<T> k{lanes.load(g.mean + j), lanes.load(g.scale + j), lanes.load(g.shift + j),
-                         lanes.load(g.a + j),    Vec<T>::zero(),          Vec<T>::zero()};
-    if constexpr (kStatistics) k.b = lanes.load(g.b + j), k.c = lanes.load(g.c + j);
-    for (index_t i = 0; i < g.rows; ++i) backward_element<T, kRelu, kStatistics>(g, i, j, lanes, k);
+template <class T, class Pass>
+FASTBN_INLINE void elementwise_first(const BatchNormBlock<T>& g, const Pass& pass) {
+  const typename Pass::Channel c = pass.channel(0, AllLanes<T>{});
+  for (index_t i = 0; i < g.rows; ++i) {
+    for_each_vector<T>(g.cols, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
+      pass.element(i, j, lanes, c);
+    });
+  }
+}
+
+// ---- sums, channels last: registers hold channels, rows are added one after the other ------------
+
+// sum and second of rows [begin, end) of V registers of columns.
+template <class T, int V, class Terms, class Lanes>
+FASTBN_INLINE void add_rows(const Terms& terms, index_t begin, index_t end, index_t j, Lanes last,
+                            Vec<T> (&s)[V], Vec<T> (&t)[V]) {
+  constexpr index_t w = Vec<T>::kWidth;
+  typename Terms::Channel c[V];
+  FASTBN_UNROLL
+  for (int v = 0; v < V - 1; ++v) c[v] = terms.channel(j + v * w, AllLanes<T>{});
+  c[V - 1] = terms.channel(j + (V - 1) * w, last);
+  FASTBN_UNROLL
+  for (int v = 0; v < V; ++v) s[v] = t[v] = Vec<T>::zero();
+  for (index_t i = begin; i < end; ++i) {
+    FASTBN_UNROLL
+    for (int v = 0; v < V - 1; ++v) terms.add(i, j + v * w, AllLanes<T>{}, c[v], s[v], t[v]);
+    terms.add(i, j + (V - 1) * w, last, c[V - 1], s[V - 1], t[V - 1]);
+  }
+}
+
+// The sums of one strip, added to those of the strips before it.
+template <class T, class Terms>
+struct SumStrip {
+  const Terms& terms;
+  index_t begin, end;
+  double *sum, *second;
+  template <int V, class Lanes>
+  FASTBN_INLINE void run(index_t j, Lanes last) const {
+    Vec<T> s[V], t[V];
+    add_rows<T, V>(terms, begin, end, j, last, s, t);
+    FASTBN_UNROLL
+    for (int v = 0; v < V; ++v) {
+      add_lanes(sum + j + v * Vec<T>::kWidth, s[v]);
+      add_lanes(second + j + v * Vec<T>::kWidth, t[v]);
+    }
+  }
+};
+
+FASTBN_INLINE void clear(double* p, index_t n) {
+  for (index_t j = 0; j < n; ++j) p[j] = 0;
+}
+FASTBN_INLINE index_t padded(index_t channels) {
+  return (channels + kChannelPadding - 1) / kChannelPadding * kChannelPadding;
+}
+
+template <class T, class Terms>
+FASTBN_INLINE void sums_last(const BatchNormBlock<T>& g, const Terms& terms, double* sum,
+                             double* second) {
+  clear(sum, padded(g.cols)), clear(second, padded(g.cols));
+  for (index_t i = 0; i < g.rows; i += kBatchNormGroup) {
+    const index_t end = g.rows - i < kBatchNormGroup ? g.rows : i + kBatchNormGroup;
+    for_each_columns<T>(g.cols, SumStrip<T, Terms>{terms, i, end, sum, second});
+  }
+}
+
+// The mean of the first strip, from deviations from the first row, which are small where the values
+// are large and alike, and exactly 0 where they are all the same.
+template <class T, class Terms>
+struct CenterStrip {
+  const Terms& from_first;
+  index_t rows;
+  Vec<T> n;
+  T* center;
+  template <int V, class Lanes>
+  FASTBN_INLINE void run(index_t j, Lanes last) const {
+    constexpr index_t w = Vec<T>::kWidth;
+    Vec<T> s[V], t[V];
+    add_rows<T, V>(from_first, 0, rows, j, last, s, t);
+    const auto set = [&](int v, auto lanes) FASTBN_INLINE_LAMBDA {
+      const Vec<T> first = from_first.channel(j + v * w, lanes).center;
+      lanes.store(center + j + v * w, first + s[v] / n);
+    };
+    FASTBN_UNROLL
+    for (int v = 0; v < V - 1; ++v) set(v, AllLanes<T>{});
+    set(V - 1, last);
+  }
+};
+
+// From sums about the center to moments.
+template <class T>
+FASTBN_INLINE void about_the_mean(index_t channels, double n, const BatchNormMoments<T>& m) {
+  const Doubles values = Doubles::broadcast(n);
+  for_each_vector<double>(channels, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
+    const Doubles sum = lanes.load(m.offset + j), offset = sum / values;
+    lanes.store(m.offset + j, offset);
+    lanes.store(m.squares + j, lanes.load(m.squares + j) - sum * offset);
   });
 }
 
 template <class T>
-void last_backward_apply(const BatchNormBlock<T>& g) {
-  if (g.b) {
-    g.relu ? last_backward_apply_as<T, true, true>(g) : last_backward_apply_as<T, false, true>(g);
-  } else {
-    g.relu ? last_backward_apply_as<T, true, false>(g) : last_backward_apply_as<T, false, false>(g);
+FASTBN_INLINE double sum_of_weights(const BatchNormBlock<T>& g, index_t rows, index_t cols) {
+  double total = 0;
+  for (index_t i = 0; i < rows; ++i) {
+    for (index_t j = 0; j < cols; ++j) total += static_cast<double>(g.weight[i * g.weight_row + j]);
   }
+  return total;
 }
 
-// ---- channels first: registers hold positions of one channel, lanes are added at the end ---------
+template <class T, bool kWeighted>
+void moments_last_as(const BatchNormBlock<T>& g, const T* first, double n,
+                     const BatchNormMoments<T>& m) {
+  using Terms = Deviations<T, ChannelsLast<T>, kWeighted>;
+  const index_t rows = g.rows < kBatchNormGroup ? g.rows : kBatchNormGroup;
+  const double values = kWeighted ? sum_of_weights(g, rows, 1) : static_cast<double>(rows);
+  // A strip without weight has a sum of 0, and the first value that counts for its center.
+  const Vec<T> of = Vec<T>::broadcast(values > 0 ? static_cast<T>(values) : T(1));
+  for_each_columns<T>(g.cols, CenterStrip<T, Terms>{Terms{g, first}, rows, of, m.center});
+  sums_last(g, Terms{g, m.center}, m.offset, m.squares);
+  about_the_mean(g.cols, n, m);
+}
+
+// ---- sums, channels first: registers hold positions of one channel, lanes are added at the end ---
 
 template <class T>
 struct LaneTotals {
   static constexpr int kChains = 4;  // as many chains of additions as their latency asks for
   Vec<T> s[kChains], t[kChains];
-  double sum[Vec<T>::kWidth] = {}, second[Vec<T>::kWidth] = {};
+  double sum[kChannelPadding] = {}, second[kChannelPadding] = {};
 
   FASTBN_INLINE void clear() {
     for (int v = 0; v < kChains; ++v) s[v] = t[v] = Vec<T>::zero();
@@ -240,101 +392,157 @@ FASTBN_INLINE double lane_sum(const double* lane, int n) {
 }
 
 template <class T, class Terms>
-FASTBN_INLINE void channel_totals(const Terms& terms, const BatchNormBlock<T>& g, double* sum,
-                                  double* second) {
+FASTBN_INLINE void sums_first(const Terms& terms, index_t rows, index_t cols, double* sum,
+                              double* second) {
   constexpr index_t w = Vec<T>::kWidth, step = w * LaneTotals<T>::kChains;
-  const typename Terms::Channel channel = terms.channel();
+  const typename Terms::Channel channel = terms.channel(0, AllLanes<T>{});
   LaneTotals<T> total;
   total.clear();
   index_t pending = 0;  // additions in each chain since the last flush
-  for (index_t i = 0; i < g.rows; ++i) {
+  for (index_t i = 0; i < rows; ++i) {
     index_t j = 0;
-    for (; j + step <= g.cols; j += step) {
+    for (; j + step <= cols; j += step) {
+      FASTBN_UNROLL
       for (int v = 0; v < LaneTotals<T>::kChains; ++v) {
         terms.add(i, j + v * w, AllLanes<T>{}, channel, total.s[v], total.t[v]);
       }
       if (++pending == kBatchNormGroup) total.flush(), pending = 0;
     }
+    if (j == cols) continue;
     int v = 0;
-    for_each_vector<T>(g.cols - j, [&](index_t k, auto lanes) FASTBN_INLINE_LAMBDA {
+    for_each_vector<T>(cols - j, [&](index_t k, auto lanes) FASTBN_INLINE_LAMBDA {
       terms.add(i, j + k, lanes, channel, total.s[v], total.t[v]);
       ++v;
     });
-    if (v > 0 && ++pending == kBatchNormGroup) total.flush(), pending = 0;
+    if (++pending == kBatchNormGroup) total.flush(), pending = 0;
   }
   total.flush();
   *sum = lane_sum(total.sum, Vec<T>::kWidth);
-  if constexpr (Terms::kSecond) *second = lane_sum(total.second, Vec<T>::kWidth);
+  *second = lane_sum(total.second, Vec<T>::kWidth);
 }
 
-template <class T>
-void first_sums(const BatchNormBlock<T>& g, const T* center, double* sum) {
-  channel_totals(Deviations<T, false>{g, center}, g, sum, nullptr);
+template <class T, bool kWeighted>
+void moments_first_as(const BatchNormBlock<T>& g, const T* first, double n,
+                      const BatchNormMoments<T>& m) {
+  using Terms = Deviations<T, ChannelsFirst<T>, kWeighted>;
+  // As many values as fill 32 rows of four registers: they stay in L1 between the two passes.  An
+  // even number, if not all: of values in pairs about their mean, the center is then exact.
+  constexpr index_t kFirst = kBatchNormGroup * LaneTotals<T>::kChains * Vec<T>::kWidth;
+  const index_t cols = g.cols < kFirst ? g.cols : kFirst;
+  const index_t most = kFirst < 2 * cols ? 1 + cols % 2 : kFirst / cols / 2 * 2;
+  const index_t rows = g.rows < most ? g.rows : most;
+  const double values =
+      kWeighted ? sum_of_weights(g, rows, cols) : static_cast<double>(rows * cols);
+  double sum, squares;
+  sums_first<T>(Terms{g, first}, rows, cols, &sum, &squares);
+  *m.center = static_cast<T>(static_cast<double>(*first) + (values > 0 ? sum / values : 0));
+  sums_first<T>(Terms{g, m.center}, g.rows, g.cols, &sum, &squares);
+  *m.offset = sum / n;
+  *m.squares = squares - sum * *m.offset;
 }
 
-template <class T>
-void first_sums_of_squares(const BatchNormBlock<T>& g, const T* center, double* sum,
-                           double* squares) {
-  channel_totals(Deviations<T, true>{g, center}, g, sum, squares);
+// ---- the table -----------------------------------------------------------------------------------
+
+template <class T, bool kWeighted>
+FASTBN_INLINE void moments(ChannelsLast<T>, const BatchNormBlock<T>& g, const T* first, double n,
+                           const BatchNormMoments<T>& m) {
+  moments_last_as<T, kWeighted>(g, first, n, m);
+}
+template <class T, bool kWeighted>
+FASTBN_INLINE void moments(ChannelsFirst<T>, const BatchNormBlock<T>& g, const T* first, double n,
+                           const BatchNormMoments<T>& m) {
+  moments_first_as<T, kWeighted>(g, first, n, m);
+}
+template <class T, class Pass>
+FASTBN_INLINE void elementwise(ChannelsLast<T>, const BatchNormBlock<T>& g, const Pass& pass) {
+  elementwise_last(g, pass);
+}
+template <class T, class Pass>
+FASTBN_INLINE void elementwise(ChannelsFirst<T>, const BatchNormBlock<T>& g, const Pass& pass) {
+  elementwise_first(g, pass);
+}
+template <class T, class Terms>
+FASTBN_INLINE void sums(ChannelsLast<T>, const BatchNormBlock<T>& g, const Terms& terms, double* sum,
+                        double* second) {
+  sums_last(g, terms, sum, second);
+}
+template <class T, class Terms>
+FASTBN_INLINE void sums(ChannelsFirst<T>, const BatchNormBlock<T>& g, const Terms& terms,
+                        double* sum, double* second) {
+  sums_first<T>(terms, g.rows, g.cols, sum, second);
 }
 
-template <class T>
-void first_backward_sums(const BatchNormBlock<T>& g, double* sum, double* products) {
+template <class T, class Layout, bool kWeighted>
+FASTBN_INLINE void apply_as(const BatchNormBlock<T>& g) {
   if (g.relu) {
-    channel_totals(Gradients<T, true>{g}, g, sum, products);
+    elementwise(Layout{}, g, Normalize<T, Layout, kWeighted, true>{g});
   } else {
-    channel_totals(Gradients<T, false>{g}, g, sum, products);
+    elementwise(Layout{}, g, Normalize<T, Layout, kWeighted, false>{g});
   }
 }
 
-template <class T, bool kRelu>
-void first_apply_as(const BatchNormBlock<T>& g) {
-  const Vec<T> mean = Vec<T>::broadcast(*g.mean), scale = Vec<T>::broadcast(*g.scale),
-               shift = Vec<T>::broadcast(*g.shift);
-  for (index_t i = 0; i < g.rows; ++i) {
-    for_each_vector<T>(g.cols, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
-      apply_element<T, kRelu>(g, i, j, lanes, mean, scale, shift);
-    });
-  }
-}
-
-template <class T>
-void first_apply(const BatchNormBlock<T>& g) {
-  g.relu ? first_apply_as<T, true>(g) : first_apply_as<T, false>(g);
-}
-
-template <class T, bool kRelu, bool kStatistics>
-void first_backward_apply_as(const BatchNormBlock<T>& g) {
-  BackwardChannel<T> k{Vec<T>::broadcast(*g.mean),
-                       Vec<T>::broadcast(*g.scale),
-                       Vec<T>::broadcast(*g.shift),
-                       Vec<T>::broadcast(*g.a),
-                       Vec<T>::zero(),
-                       Vec<T>::zero()};
-  if constexpr (kStatistics) k.b = Vec<T>::broadcast(*g.b), k.c = Vec<T>::broadcast(*g.c);
-  for (index_t i = 0; i < g.rows; ++i) {
-    for_each_vector<T>(g.cols, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
-      backward_element<T, kRelu, kStatistics>(g, i, j, lanes, k);
-    });
-  }
-}
-
-template <class T>
-void first_backward_apply(const BatchNormBlock<T>& g) {
-  if (g.b) {
-    g.relu ? first_backward_apply_as<T, true, true>(g) : first_backward_apply_as<T, false, true>(g);
+template <class T, class Layout, bool kWeighted>
+FASTBN_INLINE void backward_sums_as(const BatchNormBlock<T>& g, double* sum, double* products) {
+  if (g.relu) {
+    sums(Layout{}, g, Gradients<T, Layout, kWeighted, true>{g}, sum, products);
   } else {
-    g.relu ? first_backward_apply_as<T, true, false>(g)
-           : first_backward_apply_as<T, false, false>(g);
+    sums(Layout{}, g, Gradients<T, Layout, kWeighted, false>{g}, sum, products);
   }
+}
+
+template <class T, class Layout, bool kWeighted, bool kRelu>
+FASTBN_INLINE void backward_apply_as(const BatchNormBlock<T>& g) {
+  if (g.slope) {
+    elementwise(Layout{}, g, Differentiate<T, Layout, kWeighted, kRelu, true>{g});
+  } else {
+    elementwise(Layout{}, g, Differentiate<T, Layout, kWeighted, kRelu, false>{g});
+  }
+}
+
+template <class T, class Layout>
+void block_moments(const BatchNormBlock<T>& g, const T* first, double n,
+                   const BatchNormMoments<T>& m) {
+  g.weight ? moments<T, true>(Layout{}, g, first, n, m)
+           : moments<T, false>(Layout{}, g, first, n, m);
+}
+
+template <class T, class Layout>
+void block_apply(const BatchNormBlock<T>& g) {
+  g.weight ? apply_as<T, Layout, true>(g) : apply_as<T, Layout, false>(g);
+}
+
+template <class T, class Layout>
+void block_backward_sums(const BatchNormBlock<T>& g, double* sum, double* products) {
+  g.weight ? backward_sums_as<T, Layout, true>(g, sum, products)
+           : backward_sums_as<T, Layout, false>(g, sum, products);
+}
+
+template <class T, class Layout>
+void block_backward_apply(const BatchNormBlock<T>& g) {
+  if (g.weight) {
+    g.relu ? backward_apply_as<T, Layout, true, true>(g)
+           : backward_apply_as<T, Layout, true, false>(g);
+  } else {
+    g.relu ? backward_apply_as<T, Layout, false, true>(g)
+           : backward_apply_as<T, Layout, false, false>(g);
+  }
+}
+
+template <class T, class Layout>
+constexpr BatchNormLayoutKernels<T> layout_kernels() {
+  return {&block_moments<T, Layout>, &block_apply<T, Layout>, &block_backward_sums<T, Layout>,
+          &block_backward_apply<T, Layout>};
 }
 
 template <class T>
 constexpr BatchNormKernels<T> batchnorm_kernels() {
-  return {{&last_sums<T>, &last_sums_of_squares<T>, &last_apply<T>, &last_backward_sums<T>,
-           &last_backward_apply<T>},
-          {&first_sums<T>, &first_sums_of_squares<T>, &first_apply<T>, &first_backward_sums<T>,
-           &first_backward_apply<T>}};
+  return {layout_kernels<T, ChannelsLast<T>>(),
+          layout_kernels<T, ChannelsFirst<T>>(),
+          &merge_moments<T>,
+          &finish_statistics<T>,
+          &finish_affine<T>,
+          &finish_backward<T>,
+          &update_running_statistics<T>};
 }
 
 }  // namespace

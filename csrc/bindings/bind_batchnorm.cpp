@@ -222,7 +222,9 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
     if (training) {
       batch_norm_training(xv, parameters, yv, statistics);
       if (tracks) {
-        update_running(channels, n, momentum, unbiased, statistics, running_mean, running_var);
+        const double values = double(n);
+        update_running(channels, &values, 1, {momentum, unbiased}, statistics, running_mean,
+                       running_var);
       }
     } else {
       batch_norm_inference(xv, parameters, given_mean, given_var, yv, statistics);

@@ -88,7 +88,9 @@ int batchnorm_forward(index_t outer, index_t channels, index_t inner, const T* x
     batch_norm_training<T>(view(x, outer, channels, inner), {gamma, beta, eps, relu != 0},
                            view(y, outer, channels, inner), s);
     if (running_mean) {
-      update_running<T>(channels, n, momentum, unbiased != 0, s, running_mean, running_var);
+      const double values = double(n);
+      update_running<T>(channels, &values, 1, {momentum, unbiased != 0}, s, running_mean,
+                        running_var);
     }
   });
 }

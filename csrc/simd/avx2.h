@@ -137,6 +137,17 @@ struct Vec<double> {
   static FASTBN_INLINE void store_first(double* p, Vec a, int n) {
     _mm256_maskstore_pd(p, first(n), a.v);
   }
+  static FASTBN_INLINE __m128i first_floats(int n) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(kLaneMask + 8 - n));
+  }
+  static FASTBN_INLINE Vec load(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p))}; }
+  static FASTBN_INLINE Vec load_first(const float* p, int n) {
+    return {_mm256_cvtps_pd(_mm_maskload_ps(p, first_floats(n)))};
+  }
+  static FASTBN_INLINE void store(float* p, Vec a) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a.v)); }
+  static FASTBN_INLINE void store_first(float* p, Vec a, int n) {
+    _mm_maskstore_ps(p, first_floats(n), _mm256_cvtpd_ps(a.v));
+  }
   static FASTBN_INLINE Vec keep_first(Vec a, int n) {
     return {_mm256_and_pd(a.v, _mm256_castsi256_pd(first(n)))};
   }

@@ -141,6 +141,14 @@ struct Vec<double> {
   static FASTBN_INLINE void store_first(double* p, Vec a, int n) {
     _mm512_mask_storeu_pd(p, first(n), a.v);
   }
+  static FASTBN_INLINE Vec load(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p))}; }
+  static FASTBN_INLINE Vec load_first(const float* p, int n) {
+    return {_mm512_cvtps_pd(_mm256_maskz_loadu_ps(first(n), p))};
+  }
+  static FASTBN_INLINE void store(float* p, Vec a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a.v)); }
+  static FASTBN_INLINE void store_first(float* p, Vec a, int n) {
+    _mm256_mask_storeu_ps(p, first(n), _mm512_cvtpd_ps(a.v));
+  }
   static FASTBN_INLINE Vec keep_first(Vec a, int n) { return {_mm512_maskz_mov_pd(first(n), a.v)}; }
 };
 

@@ -123,6 +123,18 @@ struct Vec<double> {
     store(lanes, a);
     for (int i = 0; i < n; ++i) p[i] = lanes[i];
   }
+  static FASTBN_INLINE Vec load(const float* p) { return {vcvt_f64_f32(vld1_f32(p))}; }
+  static FASTBN_INLINE Vec load_first(const float* p, int n) {
+    float lanes[kWidth] = {};
+    for (int i = 0; i < n; ++i) lanes[i] = p[i];
+    return load(lanes);
+  }
+  static FASTBN_INLINE void store(float* p, Vec a) { vst1_f32(p, vcvt_f32_f64(a.v)); }
+  static FASTBN_INLINE void store_first(float* p, Vec a, int n) {
+    float lanes[kWidth];
+    store(lanes, a);
+    for (int i = 0; i < n; ++i) p[i] = lanes[i];
+  }
   static FASTBN_INLINE Vec keep_first(Vec a, int n) {
     double lanes[kWidth];
     store(lanes, a);

@@ -18,11 +18,21 @@ struct Vec {
 
   static Vec zero() { return {T(0)}; }
   static Vec broadcast(T s) { return {s}; }
-  static Vec load(const T* p) { return {*p}; }
-  static Vec load_first(const T* p, int n) { return {n > 0 ? *p : T(0)}; }
-  static void store(T* p, Vec a) { *p = a.v; }
-  static void store_first(T* p, Vec a, int n) {
-    if (n > 0) *p = a.v;
+  template <class P>
+  static Vec load(const P* p) {
+    return {static_cast<T>(*p)};
+  }
+  template <class P>
+  static Vec load_first(const P* p, int n) {
+    return {n > 0 ? static_cast<T>(*p) : T(0)};
+  }
+  template <class P>
+  static void store(P* p, Vec a) {
+    *p = static_cast<P>(a.v);
+  }
+  template <class P>
+  static void store_first(P* p, Vec a, int n) {
+    if (n > 0) *p = static_cast<P>(a.v);
   }
   static Vec keep_first(Vec a, int n) { return {n > 0 ? a.v : T(0)}; }
 };

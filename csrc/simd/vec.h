@@ -9,6 +9,7 @@
 //   zero() broadcast(s)
 //   load(p) load_first(p, n)              unaligned; the second touches p[0..n) alone: 0 elsewhere
 //   store(p, v) store_first(p, v, n)      unaligned; the second touches p[0..n) alone
+//                                         Vec<double> also loads and stores float: converted
 //   keep_first(v, n)                      lanes >= n become +0
 //   + - * /   fma(a, b, c) = a * b + c    one rounding where the target has FMA
 //   sqrt abs  copy_sign(magnitude, sign)
@@ -50,8 +51,14 @@ struct Vec;
 template <class T>
 struct AllLanes {
   static constexpr bool kPartial = false;
-  FASTBN_INLINE Vec<T> load(const T* p) const { return Vec<T>::load(p); }
-  FASTBN_INLINE void store(T* p, Vec<T> v) const { Vec<T>::store(p, v); }
+  template <class P>
+  FASTBN_INLINE Vec<T> load(const P* p) const {
+    return Vec<T>::load(p);
+  }
+  template <class P>
+  FASTBN_INLINE void store(P* p, Vec<T> v) const {
+    Vec<T>::store(p, v);
+  }
   FASTBN_INLINE Vec<T> keep(Vec<T> v) const { return v; }
 };
 
@@ -59,8 +66,14 @@ template <class T>
 struct FirstLanes {
   static constexpr bool kPartial = true;
   int n;
-  FASTBN_INLINE Vec<T> load(const T* p) const { return Vec<T>::load_first(p, n); }
-  FASTBN_INLINE void store(T* p, Vec<T> v) const { Vec<T>::store_first(p, v, n); }
+  template <class P>
+  FASTBN_INLINE Vec<T> load(const P* p) const {
+    return Vec<T>::load_first(p, n);
+  }
+  template <class P>
+  FASTBN_INLINE void store(P* p, Vec<T> v) const {
+    Vec<T>::store_first(p, v, n);
+  }
   FASTBN_INLINE Vec<T> keep(Vec<T> v) const { return Vec<T>::keep_first(v, n); }
 };
 

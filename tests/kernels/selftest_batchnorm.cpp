@@ -71,8 +71,8 @@ void run(Arrays<T>& a, Mode mode) {
   const auto s = a.stats();
   if (mode.training) {
     batch_norm_training(a.input(a.x), p, a.output(a.y), s);
-    update_running(a.channels, a.outer * a.inner, 0.1, true, s, a.running_mean.data(),
-                   a.running_var.data());
+    const double n = double(a.outer * a.inner);
+    update_running(a.channels, &n, 1, {0.1, true}, s, a.running_mean.data(), a.running_var.data());
   } else {
     batch_norm_inference(a.input(a.x), p, a.running_mean.data(), a.running_var.data(),
                          a.output(a.y), s);

@@ -25,6 +25,7 @@ struct ChannelView {
 template <class T>
 struct BatchNormStatistics {
   T *mean, *mean_low, *var, *invstd, *scale, *shift;
+  index_t next = 0;  // from the statistics of one group to those of the next
 };
 
 template <class T>
@@ -35,28 +36,59 @@ struct BatchNormParameters {
   bool relu;
 };
 
-// Statistics of x, then y.  Needs outer * inner >= 1.  y may not overlap x, except that y may be x.
+// What some of the values count.  `weights`: null, or one value >= 0 for each of outer * inner
+// positions, without gaps; the mean is sum(w x) / sum(w), the variance sum(w (x - mean)^2) / sum(w),
+// and where w is 0, y and dx are 0 and x and dy are never used: padding.
+//
+// Groups: the `samples` (of outer / samples rows each) are cut into so many near-equal groups of
+// consecutive samples, each with statistics of its own: ghost batches (Hoffer et al., arXiv
+// 1705.08741).
+template <class T>
+struct BatchNormCounting {
+  const T* weights = nullptr;
+  index_t groups = 1, samples = 1;
+};
+
+// Statistics of x, then y.  Each group needs a sum of weights above 0.  y may not overlap x.
 template <class T>
 void batch_norm_training(const ChannelView<const T>& x, const BatchNormParameters<T>& parameters,
-                         const ChannelView<T>& y, const BatchNormStatistics<T>& statistics);
+                         const ChannelView<T>& y, const BatchNormStatistics<T>& statistics,
+                         const BatchNormCounting<T>& counting = {});
 
 // y from given statistics (running_mean, running_var); fills `statistics` for the backward pass.
+// y may be x.
 template <class T>
 void batch_norm_inference(const ChannelView<const T>& x, const BatchNormParameters<T>& parameters,
                           const T* mean, const T* var, const ChannelView<T>& y,
-                          const BatchNormStatistics<T>& statistics);
+                          const BatchNormStatistics<T>& statistics,
+                          const BatchNormCounting<T>& counting = {});
 
-// running = (1 - momentum) * running + momentum * batch.  n > 1 with `unbiased` takes the variance
-// times n / (n - 1), as PyTorch does; else as it is, as Keras, ONNX and the papers' code do.
+// How the running statistics take up new ones.
+struct BatchNormMomentum {
+  double momentum;      // the weight of the new value; below 0: the average of all, 1 / (batches + 1)
+  bool unbiased;        // the variance times n / (n - 1), as PyTorch does; else as Keras, ONNX and
+                        // the papers' code do
+  index_t batches = 0;  // that are in the running statistics already
+};
+
+// running = (1 - momentum) * running + momentum * batch, group by group.  `n`: the values a channel of
+// each group, or the sums of their weights.
 template <class T>
-void update_running(index_t channels, index_t n, double momentum, bool unbiased,
-                    const BatchNormStatistics<T>& statistics, T* running_mean, T* running_var);
+void update_running(index_t channels, const double* n, index_t groups,
+                    const BatchNormMomentum& momentum, const BatchNormStatistics<T>& statistics,
+                    T* running_mean, T* running_var);
+
+// The number of values a channel, or the sum of their weights, of each group.
+template <class T>
+void values_of_groups(const ChannelView<const T>& x, const BatchNormCounting<T>& counting,
+                      double* n);
 
 // dx, dgamma, dbeta.  `training`: the statistics were x's own and depend on it; else they were
-// constants.
+// constants.  dx may be dy.
 template <class T>
 void batch_norm_backward(const ChannelView<const T>& dy, const ChannelView<const T>& x,
                          const BatchNormStatistics<T>& statistics, bool training, bool relu,
-                         const ChannelView<T>& dx, T* dgamma, T* dbeta);
+                         const ChannelView<T>& dx, T* dgamma, T* dbeta,
+                         const BatchNormCounting<T>& counting = {});
 
 }  // namespace fastbn
