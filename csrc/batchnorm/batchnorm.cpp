@@ -469,7 +469,7 @@ template <class T>
 void update_running(index_t channels, const double* n, index_t groups, const BatchNormMomentum& m,
                     const BatchNormStatistics<T>& s, T* running_mean, T* running_var) {
   for (index_t g = 0; g < groups; ++g) {
-    const double add = m.momentum < 0 ? 1.0 / double(m.batches + g + 1) : m.momentum;
+    const double add = m.batches < 0 ? m.momentum : 1.0 / double(m.batches + g + 1);
     const double correction = m.unbiased && n[g] > 1 ? n[g] / (n[g] - 1) : 1.0;
     const index_t at = g * s.next;
     kernels<T>().batchnorm.update_running({channels, 1 - add, add, correction, s.mean + at,
