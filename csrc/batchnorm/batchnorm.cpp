@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "batchnorm/serial.h"
 #include "dispatch/dispatch.h"
 #include "runtime/threads.h"
 #include "runtime/workspace.h"
@@ -522,7 +523,40 @@ void batch_norm_backward(const ChannelView<const T>& dy, const ChannelView<const
   }
 }
 
+template <class T>
+std::size_t serial_batch_norm_bytes(const ChannelView<const T>& x) {
+  return static_cast<std::size_t>(Sums<T>::bytes(Cut(x.outer, x.inner).count(), x.channels));
+}
+
+template <class T>
+void serial_batch_norm_training(const ChannelView<const T>& x, const BatchNormParameters<T>& p,
+                                const ChannelView<T>& y, const BatchNormStatistics<T>& s,
+                                void* scratch) {
+  const Arrays<T> a{x, {}, y, nullptr, s, p.relu};
+  const Cut cut(x.outer, x.inner);
+  const Sums<T> sums(scratch, cut.count(), x.channels);
+  run_panel<T>(Forward<T>{a, p, cut, sums}, cut, 0, x.channels);
+}
+
+template <class T>
+void serial_batch_norm_backward(const ChannelView<const T>& dy, const ChannelView<const T>& x,
+                                const BatchNormStatistics<T>& s, bool training, bool relu,
+                                const ChannelView<T>& dx, T* dgamma, T* dbeta, void* scratch) {
+  const Arrays<T> a{x, dy, dx, nullptr, s, relu};
+  const Cut cut(x.outer, x.inner);
+  const Sums<T> sums(scratch, cut.count(), x.channels);
+  const double n = double(x.outer) * double(x.inner);
+  run_panel<T>(Backward<T>{a, cut, sums, n, dgamma, dbeta, training}, cut, 0, x.channels);
+}
+
 #define FASTBN_INSTANTIATE(T)                                                                      \
+  template std::size_t serial_batch_norm_bytes<T>(const ChannelView<const T>&);                    \
+  template void serial_batch_norm_training<T>(                                                     \
+      const ChannelView<const T>&, const BatchNormParameters<T>&, const ChannelView<T>&,           \
+      const BatchNormStatistics<T>&, void*);                                                       \
+  template void serial_batch_norm_backward<T>(                                                     \
+      const ChannelView<const T>&, const ChannelView<const T>&, const BatchNormStatistics<T>&,     \
+      bool, bool, const ChannelView<T>&, T*, T*, void*);                                           \
   template void values_of_groups<T>(const ChannelView<const T>&, const BatchNormCounting<T>&,      \
                                     double*);                                                      \
   template void batch_norm_training<T>(const ChannelView<const T>&, const BatchNormParameters<T>&, \

@@ -1,46 +1,93 @@
-#include <cmath>
-#include <memory>
-#include <vector>
+#include "bindings/batchnorm_cache.h"
 
 #include <pybind11/stl.h>
 
-#include "bindings/array_view.h"
-#include "fastbn/batchnorm.h"
+#include <cmath>
+#include <vector>
+
 
 namespace fastbn::bindings {
 namespace {
 
-// What the backward pass needs: references to the arrays, and one small buffer of statistics.
-struct BatchNormCache {
-  py::array x;
-  py::array statistics;  // (groups, 6, channels): mean, mean_low, var, invstd, scale, shift
-  std::optional<py::array> weights;
-  Shape shape;           // of y, as the caller sees it
-  int axis;              // the channel axis, not negative
-  bool training, relu;
-  bool overwritten;  // y took the place of x
+constexpr const char* kTooFew = "batch statistics need more than 1 value per channel when training";
 
-  template <class T>
-  BatchNormStatistics<T> view() const {
-    T* p = data<T>(statistics);
-    const index_t c = channels();
-    return {p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c, 6 * c};
+py::ssize_t product(const Shape& shape, int begin, int end) {
+  py::ssize_t n = 1;
+  for (int i = begin; i < end; ++i) n *= shape[static_cast<std::size_t>(i)];
+  return n;
+}
+
+}  // namespace
+
+std::optional<py::array> channel_vector(const py::object& object, const char* name,
+                                        const py::array& x, py::ssize_t channels) {
+  if (object.is_none()) return std::nullopt;
+  py::array v = contiguous_input(object, name);
+  require_same_dtype(v, name, x, "x");
+  require_shape(v, name, {channels},
+                "one value for each of the " + std::to_string(channels) + " channels of x");
+  return v;
+}
+
+void require_statistics(const py::object& mean, const py::object& var, bool training) {
+  if (mean.is_none() != var.is_none()) {
+    throw py::value_error("running_mean and running_var must be given together; " +
+                          std::string(mean.is_none() ? "running_mean" : "running_var") +
+                          " is None");
   }
-  template <class T>
-  BatchNormCounting<T> counting() const {
-    return {data<T>(weights), groups(), groups() == 1 ? 1 : shape.front()};
+  if (!training && mean.is_none()) {
+    throw py::value_error(
+        "training is False but running_mean and running_var are None: there are no statistics to "
+        "normalize with");
   }
-  py::ssize_t groups() const { return statistics.shape(0); }
-  py::ssize_t channels() const { return statistics.shape(2); }
-  py::array row(int i) const {  // read-only: the backward pass relies on it
-    const py::object group = groups() == 1 ? py::object(py::int_(0))
-                                           : py::object(py::slice(py::none(), py::none(), py::none()));
-    py::array values =
-        py::reinterpret_borrow<py::array>(statistics[py::make_tuple(group, py::int_(i))]);
-    values.attr("setflags")(py::arg("write") = false);
-    return values;
+}
+
+void require_number(const char* name, double value, double low, double high) {
+  if (value >= low && value <= high) return;
+  throw py::value_error(std::string(name) + " must be from " +
+                        py::str(py::float_(low)).cast<std::string>() + " to " +
+                        py::str(py::float_(high)).cast<std::string>() + ", got " +
+                        py::str(py::float_(value)).cast<std::string>());
+}
+
+void require_enough_values(const Shape& shape, int axis, py::ssize_t groups) {
+  const py::ssize_t channels = shape[static_cast<std::size_t>(axis)];
+  const py::ssize_t n =
+      product(shape, 0, axis) * product(shape, axis + 1, static_cast<int>(shape.size()));
+  if (n == 0 || channels == 0) return;
+  const py::ssize_t samples = axis == 0 ? 1 : shape.front();
+  if (groups > samples) {
+    throw py::value_error("x of shape " + to_string(shape) + " has fewer samples than the " +
+                          std::to_string(groups) + " groups");
   }
-};
+  const py::ssize_t fewest = samples / groups * (n / samples);
+  if (fewest > 1) return;
+  throw py::value_error(std::string(kTooFew) + ", got 1 in " +
+                        (groups == 1 ? "" : "a group of ") + "x of shape " + to_string(shape));
+}
+
+void require_apart(const py::array& a, const char* a_name, const py::array& b, const char* b_name,
+                   const char* why) {
+  if (!may_overlap(a, b)) return;
+  throw py::value_error(std::string(a_name) + " overlaps " + b_name + why);
+}
+
+RunningStatistics::RunningStatistics(const py::object& mean_object, const py::object& var_object,
+                                     bool float32, py::ssize_t channels) {
+  if (mean_object.is_none()) return;
+  mean.emplace(mean_object, "running_mean", float32, Shape{channels});
+  var.emplace(var_object, "running_var", float32, Shape{channels});
+  require_apart(mean->array(), "running_mean", var->array(), "running_var", kBothWritten);
+}
+
+void RunningStatistics::require_apart_from(const py::array& other, const char* name,
+                                           const char* why) const {
+  if (!tracked()) return;
+  require_apart(mean->array(), "running_mean", other, name, why);
+  require_apart(var->array(), "running_var", other, name, why);
+}
+
+namespace {
 
 int channel_axis(const py::array& x, int axis) {
   const int ndim = static_cast<int>(x.ndim());
@@ -53,12 +100,6 @@ int channel_axis(const py::array& x, int axis) {
                           to_string(shape_of(x)));
   }
   return positive;
-}
-
-py::ssize_t product(const Shape& shape, int begin, int end) {
-  py::ssize_t n = 1;
-  for (int i = begin; i < end; ++i) n *= shape[static_cast<std::size_t>(i)];
-  return n;
 }
 
 // Whether axes [begin, end) step through memory like one axis; its stride in elements.
@@ -121,57 +162,6 @@ const py::array& destination(Output& out, int axis) {
   return fits_kernels(out.array(), axis) ? out.strided() : out.contiguous();
 }
 
-// A checked per-channel argument.
-std::optional<py::array> channel_vector(const py::object& object, const char* name,
-                                        const py::array& x, py::ssize_t channels) {
-  if (object.is_none()) return std::nullopt;
-  py::array v = contiguous_input(object, name);
-  require_same_dtype(v, name, x, "x");
-  require_shape(v, name, {channels},
-                "one value for each of the " + std::to_string(channels) + " channels of x");
-  return v;
-}
-
-void require_statistics(const py::object& mean, const py::object& var, bool training) {
-  if (mean.is_none() != var.is_none()) {
-    throw py::value_error("running_mean and running_var must be given together; " +
-                          std::string(mean.is_none() ? "running_mean" : "running_var") +
-                          " is None");
-  }
-  if (!training && mean.is_none()) {
-    throw py::value_error(
-        "training is False but running_mean and running_var are None: there are no statistics to "
-        "normalize with");
-  }
-}
-
-void require_number(const char* name, double value, double low, double high) {
-  if (value >= low && value <= high) return;
-  throw py::value_error(std::string(name) + " must be from " +
-                        py::str(py::float_(low)).cast<std::string>() + " to " +
-                        py::str(py::float_(high)).cast<std::string>() + ", got " +
-                        py::str(py::float_(value)).cast<std::string>());
-}
-
-constexpr const char* kTooFew = "batch statistics need more than 1 value per channel when training";
-
-// The smallest group: `groups` near-equal parts of the samples, of equally many values each.
-void require_enough_values(const Shape& shape, int axis, py::ssize_t groups) {
-  const py::ssize_t channels = shape[static_cast<std::size_t>(axis)];
-  const py::ssize_t n =
-      product(shape, 0, axis) * product(shape, axis + 1, static_cast<int>(shape.size()));
-  if (n == 0 || channels == 0) return;
-  const py::ssize_t samples = axis == 0 ? 1 : shape.front();
-  if (groups > samples) {
-    throw py::value_error("x of shape " + to_string(shape) + " has fewer samples than the " +
-                          std::to_string(groups) + " groups");
-  }
-  const py::ssize_t fewest = samples / groups * (n / samples);
-  if (fewest > 1) return;
-  throw py::value_error(std::string(kTooFew) + ", got 1 in " +
-                        (groups == 1 ? "" : "a group of ") + "x of shape " + to_string(shape));
-}
-
 // One weight a position, none of them negative.
 std::optional<py::array> checked_weights(const py::object& object, const py::array& x, int axis) {
   if (object.is_none()) return std::nullopt;
@@ -206,15 +196,6 @@ void require_enough_weights(const T* weights, const ChannelView<const T>& x,
   }
 }
 
-// Where two results share memory, or a result and what the backward pass needs, no order of writing
-// is right.
-void require_apart(const py::array& a, const char* a_name, const py::array& b, const char* b_name,
-                   const char* why) {
-  if (!may_overlap(a, b)) return;
-  throw py::value_error(std::string(a_name) + " overlaps " + b_name + why);
-}
-constexpr const char* kBothWritten = ", and both are written";
-
 void separate(std::optional<py::array>& input, const py::array& output) {
   if (input) bindings::separate(*input, output);
 }
@@ -235,7 +216,6 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   auto mean = channel_vector(mean_object, "running_mean", x, channels);
   auto var = channel_vector(var_object, "running_var", x, channels);
   auto weights = checked_weights(weights_object, x, axis);
-  const bool tracks = training && !mean_object.is_none();
   if (batches < 0) require_number("momentum", momentum, 0, 1);
   require_number("eps", eps, 0, HUGE_VAL);
   if (!training) groups = 1;
@@ -243,12 +223,8 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   if (training) require_enough_values(shape, axis, groups);
   const bool relu = wants_relu(activation);
   Output out(out_object, "out", is_float32(x), shape);
-  // Running statistics are the caller's own arrays, updated in place.
-  std::optional<Output> new_mean, new_var;
-  if (tracks) {
-    new_mean.emplace(mean_object, "running_mean", is_float32(x), Shape{channels});
-    new_var.emplace(var_object, "running_var", is_float32(x), Shape{channels});
-  }
+  RunningStatistics running(training ? mean_object : py::none(), var_object, is_float32(x),
+                            channels);
   if (training) {
     constexpr const char* why =
         ", which the backward pass needs; give another array, or training=False";
@@ -257,18 +233,10 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   } else if (!same_memory(x, out.array())) {
     bindings::separate(x, out.array());
   }
-  if (tracks) {
-    constexpr const char* why = ", which the backward pass needs; give another array";
-    require_apart(new_mean->array(), "running_mean", x, "x", why);
-    require_apart(new_var->array(), "running_var", x, "x", why);
-    require_apart(new_mean->array(), "running_mean", out.array(), "out", kBothWritten);
-    require_apart(new_var->array(), "running_var", out.array(), "out", kBothWritten);
-    require_apart(new_mean->array(), "running_mean", new_var->array(), "running_var", kBothWritten);
-    if (weights) {
-      require_apart(new_mean->array(), "running_mean", *weights, "weights", why);
-      require_apart(new_var->array(), "running_var", *weights, "weights", why);
-    }
-  }
+  constexpr const char* needed = ", which the backward pass needs; give another array";
+  running.require_apart_from(x, "x", needed);
+  running.require_apart_from(out.array(), "out", kBothWritten);
+  if (weights) running.require_apart_from(*weights, "weights", needed);
   for (auto* input : {&gamma, &beta, &mean, &var, &weights}) separate(*input, out.array());
   x = fitting(x, axis);
 
@@ -285,8 +253,9 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
     if (xv.outer * xv.inner == 0 || channels == 0) return;
     const auto counting = cache->template counting<T>();
     if (training && weights) require_enough_weights(data<T>(weights), xv, counting);
-    T* const running_mean = tracks ? data<T>(new_mean->contiguous(true)) : nullptr;
-    T* const running_var = tracks ? data<T>(new_var->contiguous(true)) : nullptr;
+    const bool tracks = running.tracked();
+    T* const running_mean = tracks ? data<T>(running.mean->contiguous(true)) : nullptr;
+    T* const running_var = tracks ? data<T>(running.var->contiguous(true)) : nullptr;
     const T* const given_mean = training ? nullptr : data<T>(mean);
     const T* const given_var = training ? nullptr : data<T>(var);
     py::gil_scoped_release release;
@@ -301,7 +270,7 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
                      running_mean, running_var);
     }
   });
-  if (tracks) new_mean->take(), new_var->take();
+  running.take();
   return py::make_tuple(out.take(), std::move(cache));
 }
 
