@@ -8,10 +8,15 @@
 //   finish     merge; mean, variance, scale, shift     a few values a channel
 //   apply      to each piece                           reads x, writes y
 //
-// By channels: each thread takes its channels through all three, without a barrier, in panels that
-// stay in L2 between the passes.  By pieces: three regions, all threads on pieces, channels, pieces.
-// That is for tall x, of which a panel of channels would be a narrow strip of far too many rows: of
-// rows a page apart L2 can keep no more than some 256, whatever their width.
+// By channels: a thread takes its channels through all three, in panels that stay in L2 between the
+// passes.  That is for one thread, and for channels first, where a channel's values lie apart from
+// its neighbours'.
+//
+// By stages: three regions.  Channels last, rows are shared out where they can be: threads that
+// write to the two halves of each row slow one another down, as the prefetcher of one fetches what
+// the other is about to write (96 x 1024 by channels: no faster on two threads than on one); and of
+// tall x a panel of channels would be a narrow strip, of which L2 keeps no more than some 256 rows
+// if they are a page apart, whatever their width.
 #include "fastbn/batchnorm.h"
 
 #include <algorithm>
@@ -26,13 +31,13 @@ namespace fastbn {
 namespace {
 
 // A second thread is worth its wake-up from about this much data on each.
-constexpr double kBytesPerThread = 24 * 1024;
+constexpr double kBytesPerThread = 64 * 1024;
 // A panel is read two or three times: it should stay in L2, with its output beside it.
 constexpr index_t kPanelBytes = 512 * 1024;
 constexpr index_t kLineBytes = 64;
 
-// Rows of a piece, channels last: eight strips of 32, of which the first gives the center.
-constexpr index_t kPieceRows = 256;
+// Rows of a piece, channels last: four strips of 32, of which the first gives the center.
+constexpr index_t kPieceRows = 128;
 // Values of a piece, channels first.
 constexpr index_t kPieceValues = 16 * 1024;
 // Columns that a thread takes of a piece at a time, where threads share pieces.
@@ -266,8 +271,8 @@ struct Forward {
     kernels<T>().batchnorm.finish(f);
   }
 
-  void apply(index_t piece, index_t c, index_t channels) const {
-    a.kernels().apply(a.block(cut.piece(piece), c, channels));
+  void apply(const Piece& p, index_t c, index_t channels) const {
+    a.kernels().apply(a.block(p, c, channels));
   }
 };
 
@@ -301,8 +306,8 @@ struct Backward {
                                             sums.slope + c, sums.constant + c});
   }
 
-  void apply(index_t piece, index_t c, index_t channels) const {
-    BatchNormBlock<T> g = a.block(cut.piece(piece), c, channels);
+  void apply(const Piece& p, index_t c, index_t channels) const {
+    BatchNormBlock<T> g = a.block(p, c, channels);
     if (training) g.slope = sums.slope + c, g.constant = sums.constant + c;
     a.kernels().backward_apply(g);
   }
@@ -321,21 +326,14 @@ void run_panel(const Stages& stages, const Cut& cut, index_t c, index_t channels
   for (index_t i = 0; i < cut.count(); ++i) stages.reduce(i, c, channels);
   stages.finish(c, channels);
   // Backwards: of a channel larger than a cache the last pieces are still there.
-  for (index_t i = cut.count(); i-- > 0;) stages.apply(i, c, channels);
+  for (index_t i = cut.count(); i-- > 0;) stages.apply(cut.piece(i), c, channels);
 }
 
-// Whether threads share pieces instead of channels.
-template <class T>
-bool by_pieces(const ChannelView<const T>& x, const Cut& cut) {
-  if (x.inner == 1) return cut.count() > 1;
-  return x.channels < 2 * num_threads() && cut.count() > 1;
-}
-
+// Channels first: each thread takes channels through all three stages.
 template <class T, class Stages>
-void run_by_channels(const Stages& stages, const ChannelView<const T>& x, const Cut& cut) {
-  const index_t grain = x.inner == 1 ? kChannelPadding : 1;
-  const int parts = threads_for(pieces_of(x.channels, grain), bytes_of(x), kBytesPerThread);
-  const index_t width = panel_channels(x);
+void run_by_channels(const Stages& stages, const ChannelView<const T>& x, const Cut& cut,
+                     int parts) {
+  const index_t grain = x.inner == 1 ? kChannelPadding : 1, width = panel_channels(x);
   parallel(parts, [&](int id) {
     const Range range = share(x.channels, grain, parts, id);
     for (index_t c = range.begin; c < range.end; c += width) {
@@ -344,11 +342,14 @@ void run_by_channels(const Stages& stages, const ChannelView<const T>& x, const 
   });
 }
 
+// A region a stage.  Sums: pieces, and panels of channels of each where the pieces are few.
 template <class T, class Stages>
-void run_by_pieces(const Stages& stages, const ChannelView<const T>& x, const Cut& cut) {
-  const index_t width = x.inner == 1 ? kPieceCols : 1, panels = pieces_of(x.channels, width);
-  const index_t items = cut.count() * panels;
-  const int parts = threads_for(items, bytes_of(x), kBytesPerThread);
+void run_by_stages(const Stages& stages, const ChannelView<const T>& x, const Cut& cut,
+                   int parts) {
+  const index_t pieces = cut.count();
+  const index_t fair = rounded_up(pieces_of(x.channels * pieces, parts), kChannelPadding);
+  const index_t width = x.inner == 1 ? std::min(kPieceCols, fair) : 1;
+  const index_t panels = pieces_of(x.channels, width), items = pieces * panels;
   const auto channels = [&](index_t c) { return std::min(width, x.channels - c); };
   parallel(parts, [&](int id) {
     const Range range = share(items, 1, parts, id);
@@ -357,25 +358,40 @@ void run_by_pieces(const Stages& stages, const ChannelView<const T>& x, const Cu
       stages.reduce(i / panels, c, channels(c));
     }
   });
-  const double merged = 32.0 * double(cut.count()) * double(x.channels);
+  const double merged = 32.0 * double(pieces) * double(x.channels);
   const int finishers =
-      threads_for(pieces_of(x.channels, kChannelPadding), merged, 2 * kBytesPerThread);
+      threads_for(pieces_of(x.channels, kChannelPadding), merged, kBytesPerThread);
   parallel(finishers, [&](int id) {
     const Range range = share(x.channels, kChannelPadding, finishers, id);
     if (range.begin < range.end) stages.finish(range.begin, range.end - range.begin);
   });
+  // Backwards: of what is larger than a cache the last rows are still there.
   parallel(parts, [&](int id) {
-    const Range range = share(items, 1, parts, id);
-    for (index_t i = range.end; i-- > range.begin;) {
-      const index_t c = i % panels * width;
-      stages.apply(i / panels, c, channels(c));
+    if (x.inner == 1) {
+      const Range rows = share(x.outer, 1, parts, id);
+      for (index_t end = rows.end; end > rows.begin; end -= kPieceRows) {
+        const index_t begin = std::max(rows.begin, end - kPieceRows);
+        stages.apply({begin, end - begin, 0, 1}, 0, x.channels);
+      }
+      return;
     }
+    const Range range = share(items, 1, parts, id);
+    for (index_t i = range.end; i-- > range.begin;) stages.apply(cut.piece(i / panels), i % panels, 1);
   });
 }
 
 template <class T, class Stages>
 void run(const Stages& stages, const ChannelView<const T>& x, const Cut& cut) {
-  by_pieces(x, cut) ? run_by_pieces<T>(stages, x, cut) : run_by_channels<T>(stages, x, cut);
+  const bool last = x.inner == 1;
+  const index_t items = last ? pieces_of(x.channels, kChannelPadding) * cut.row_pieces
+                             : x.channels * cut.count();
+  const int parts = threads_for(items, bytes_of(x), kBytesPerThread);
+  const bool by_stages = last ? parts > 1 || cut.count() > 1 : x.channels < 2 * parts;
+  if (by_stages) {
+    run_by_stages<T>(stages, x, cut, parts);
+  } else {
+    run_by_channels<T>(stages, x, cut, static_cast<int>(std::min<index_t>(parts, x.channels)));
+  }
 }
 
 // Many small batches in one: each is one thread's, from its first pass to its last.

@@ -20,6 +20,9 @@ namespace {
 
 constexpr index_t kBatchNormGroup = 32;
 
+// Rows that an elementwise pass takes at a time, channels last.
+constexpr index_t kElementwiseRows = 4;
+
 // Registers of columns that a pass takes at a time.  A column needs up to five registers of its
 // channel's coefficients, and a row of four 64-byte registers is two pairs of cache lines, which is
 // what prefetchers fetch.
@@ -240,8 +243,8 @@ struct ElementwiseStrip {
 // and the coefficients are loaded once for each strip.
 template <class T, class Pass>
 FASTBN_INLINE void elementwise_last(const BatchNormBlock<T>& g, const Pass& pass) {
-  for (index_t i = 0; i < g.rows; i += kBatchNormGroup) {
-    const index_t end = g.rows - i < kBatchNormGroup ? g.rows : i + kBatchNormGroup;
+  for (index_t i = 0; i < g.rows; i += kElementwiseRows) {
+    const index_t end = g.rows - i < kElementwiseRows ? g.rows : i + kElementwiseRows;
     for_each_columns<T>(g.cols, ElementwiseStrip<T, Pass>{pass, i, end});
   }
 }

@@ -11,33 +11,31 @@ namespace fastbn::bindings {
 // What the backward pass needs: references to the arrays, and one small buffer of statistics.
 struct BatchNormCache {
   py::array x;
-  py::array statistics;  // (groups, 6, channels): mean, mean_low, var, invstd, scale, shift
   std::optional<py::array> weights;
-  Shape shape;           // of y, as the caller sees it
-  int axis;              // the channel axis, not negative
+  Shape shape;  // of y, as the caller sees it
+  int axis;     // the channel axis, not negative
   bool training, relu;
   bool overwritten;  // y took the place of x
+  py::ssize_t groups, channels;
+  // groups x 6 x channels of x's dtype: mean, mean_low, var, invstd, scale, shift.  Plain memory: an
+  // array would cost a small call a tenth of its time.
+  std::unique_ptr<double[]> statistics;
 
+  void allocate() {
+    statistics.reset(new double[static_cast<std::size_t>(groups * 6 * channels)]);
+  }
   template <class T>
   BatchNormStatistics<T> view() const {
-    T* p = data<T>(statistics);
-    const index_t c = channels();
+    T* p = reinterpret_cast<T*>(statistics.get());
+    const index_t c = channels;
     return {p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c, 6 * c};
   }
   template <class T>
   BatchNormCounting<T> counting() const {
-    return {data<T>(weights), groups(), groups() == 1 ? 1 : shape.front()};
+    return {data<T>(weights), groups, groups == 1 ? 1 : shape.front()};
   }
-  py::ssize_t groups() const { return statistics.shape(0); }
-  py::ssize_t channels() const { return statistics.shape(2); }
-  py::array row(int i) const {  // read-only: the backward pass relies on it
-    const py::object group = groups() == 1 ? py::object(py::int_(0))
-                                           : py::object(py::slice(py::none(), py::none(), py::none()));
-    py::array values =
-        py::reinterpret_borrow<py::array>(statistics[py::make_tuple(group, py::int_(i))]);
-    values.attr("setflags")(py::arg("write") = false);
-    return values;
-  }
+  // A copy of the i-th of the six: (channels,), or (groups, channels) of more than one group.
+  py::array row(int i) const;
 };
 
 constexpr const char* kBothWritten = ", and both are written";

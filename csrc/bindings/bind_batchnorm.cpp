@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -19,13 +20,28 @@ py::ssize_t product(const Shape& shape, int begin, int end) {
 
 }  // namespace
 
+py::array BatchNormCache::row(int i) const {
+  py::array values = new_array(
+      is_float32(x), groups == 1 ? Shape{channels} : Shape{groups, channels});
+  with_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = reinterpret_cast<const T*>(statistics.get()) + i * channels;
+    for (py::ssize_t g = 0; g < groups; ++g, from += 6 * channels) {
+      std::copy(from, from + channels, data<T>(values) + g * channels);
+    }
+  });
+  return values;
+}
+
 std::optional<py::array> channel_vector(const py::object& object, const char* name,
                                         const py::array& x, py::ssize_t channels) {
   if (object.is_none()) return std::nullopt;
   py::array v = contiguous_input(object, name);
   require_same_dtype(v, name, x, "x");
-  require_shape(v, name, {channels},
-                "one value for each of the " + std::to_string(channels) + " channels of x");
+  if (v.ndim() != 1 || v.shape(0) != channels) {  // the words are made only where they are needed
+    require_shape(v, name, {channels},
+                  "one value for each of the " + std::to_string(channels) + " channels of x");
+  }
   return v;
 }
 
@@ -241,8 +257,9 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   x = fitting(x, axis);
 
   auto cache = std::make_unique<BatchNormCache>(
-      BatchNormCache{x, new_array(is_float32(x), {groups, 6, channels}), weights, shape, axis,
-                     training, relu, same_memory(x, out.array())});
+      BatchNormCache{x, weights, shape, axis, training, relu, same_memory(x, out.array()), groups,
+                     channels, nullptr});
+  cache->allocate();
   const py::array y = destination(out, axis);
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);
@@ -286,7 +303,7 @@ py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNo
   require_same_dtype(dy, "dy", cache.x, "x");
   require_shape(dy, "dy", cache.shape, "the shape of x in the forward pass");
   const bool float32 = is_float32(cache.x);
-  const py::ssize_t channels = cache.channels();
+  const py::ssize_t channels = cache.channels;
   Output out(out_object, "out", float32, cache.shape);
   Output dgamma(dgamma_object, "dgamma", float32, {channels});
   Output dbeta(dbeta_object, "dbeta", float32, {channels});
@@ -328,7 +345,7 @@ void register_batchnorm(py::module_& m) {
       .def_readonly("x", &BatchNormCache::x)
       .def_readonly("training", &BatchNormCache::training)
       .def_readonly("weights", &BatchNormCache::weights)
-      .def_property_readonly("groups", &BatchNormCache::groups)
+      .def_readonly("groups", &BatchNormCache::groups)
       .def_property_readonly("mean", [](const BatchNormCache& c) { return c.row(0); })
       .def_property_readonly("var", [](const BatchNormCache& c) { return c.row(2); })
       .def_property_readonly("invstd", [](const BatchNormCache& c) { return c.row(3); });

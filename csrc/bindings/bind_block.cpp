@@ -51,8 +51,9 @@ py::tuple linear_batch_norm_binding(
 
   const py::array z_to = z.contiguous(), y_to = y.contiguous();
   auto cache = std::make_unique<BatchNormCache>(
-      BatchNormCache{z_to, new_array(float32, {1, 6, channels}), std::nullopt, shape, 1,
-                     /*training=*/true, relu, /*overwritten=*/false});
+      BatchNormCache{z_to, std::nullopt, shape, 1, /*training=*/true, relu, /*overwritten=*/false,
+                     /*groups=*/1, channels, nullptr});
+  cache->allocate();
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     if (shape[0] == 0 || channels == 0) return;
@@ -90,7 +91,7 @@ py::tuple linear_batch_norm_backward_binding(
   require_same_dtype(z, "the forward pass's product", x, "x");
   require_shape(z, "the forward pass's product", shape_of(dy), "the shape of dy");
   const bool float32 = is_float32(x);
-  const py::ssize_t channels = cache.channels();
+  const py::ssize_t channels = cache.channels;
   // Results that are not asked for have no elements.
   Output dx(need_dx ? dx_object : py::none(), "dx", float32, need_dx ? shape_of(x) : Shape{0, 0});
   Output dz(need_dx ? dz_object : py::none(), "dz", float32, need_dx ? shape_of(dy) : Shape{0, 0});
