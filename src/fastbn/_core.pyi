@@ -129,6 +129,18 @@ def adam_update(
 ) -> None:
     """One step of Adam (L2 in the gradient) or, if `decoupled`, AdamW; `step` counts from 1."""
 
+# -- data ----------------------------------------------------------------------------------------
+
+def gather_rows(x: Array, indices: NDArray[np.intp], out: Array) -> bool:
+    """`out[i] = x[indices[i]]` of any dtype, once all is checked.
+
+    False, and nothing is written, where `x` is not C-contiguous, holds objects or shares memory
+    with `out`: the caller copies then.
+    """
+
+def rescale(x: NDArray[np.uint8], out: Array, scale: float, offset: float) -> Array:
+    """`out = x * scale + offset`, of any shape, each operation rounded; `out` is a float array."""
+
 # -- probe ---------------------------------------------------------------------------------------
 
 def fma_peak(dtype: str = "float32", seconds: float = 0.05) -> float:
