@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "batchnorm/serial.h"
 #include "dispatch/dispatch.h"
 #include "runtime/threads.h"
 #include "runtime/workspace.h"
@@ -469,7 +470,7 @@ template <class T>
 void update_running(index_t channels, const double* n, index_t groups, const BatchNormMomentum& m,
                     const BatchNormStatistics<T>& s, T* running_mean, T* running_var) {
   for (index_t g = 0; g < groups; ++g) {
-    const double add = m.momentum < 0 ? 1.0 / double(m.batches + g + 1) : m.momentum;
+    const double add = m.batches < 0 ? m.momentum : 1.0 / double(m.batches + g + 1);
     const double correction = m.unbiased && n[g] > 1 ? n[g] / (n[g] - 1) : 1.0;
     const index_t at = g * s.next;
     kernels<T>().batchnorm.update_running({channels, 1 - add, add, correction, s.mean + at,
@@ -522,7 +523,40 @@ void batch_norm_backward(const ChannelView<const T>& dy, const ChannelView<const
   }
 }
 
+template <class T>
+std::size_t serial_batch_norm_bytes(const ChannelView<const T>& x) {
+  return static_cast<std::size_t>(Sums<T>::bytes(Cut(x.outer, x.inner).count(), x.channels));
+}
+
+template <class T>
+void serial_batch_norm_training(const ChannelView<const T>& x, const BatchNormParameters<T>& p,
+                                const ChannelView<T>& y, const BatchNormStatistics<T>& s,
+                                void* scratch) {
+  const Arrays<T> a{x, {}, y, nullptr, s, p.relu};
+  const Cut cut(x.outer, x.inner);
+  const Sums<T> sums(scratch, cut.count(), x.channels);
+  run_panel<T>(Forward<T>{a, p, cut, sums}, cut, 0, x.channels);
+}
+
+template <class T>
+void serial_batch_norm_backward(const ChannelView<const T>& dy, const ChannelView<const T>& x,
+                                const BatchNormStatistics<T>& s, bool training, bool relu,
+                                const ChannelView<T>& dx, T* dgamma, T* dbeta, void* scratch) {
+  const Arrays<T> a{x, dy, dx, nullptr, s, relu};
+  const Cut cut(x.outer, x.inner);
+  const Sums<T> sums(scratch, cut.count(), x.channels);
+  const double n = double(x.outer) * double(x.inner);
+  run_panel<T>(Backward<T>{a, cut, sums, n, dgamma, dbeta, training}, cut, 0, x.channels);
+}
+
 #define FASTBN_INSTANTIATE(T)                                                                      \
+  template std::size_t serial_batch_norm_bytes<T>(const ChannelView<const T>&);                    \
+  template void serial_batch_norm_training<T>(                                                     \
+      const ChannelView<const T>&, const BatchNormParameters<T>&, const ChannelView<T>&,           \
+      const BatchNormStatistics<T>&, void*);                                                       \
+  template void serial_batch_norm_backward<T>(                                                     \
+      const ChannelView<const T>&, const ChannelView<const T>&, const BatchNormStatistics<T>&,     \
+      bool, bool, const ChannelView<T>&, T*, T*, void*);                                           \
   template void values_of_groups<T>(const ChannelView<const T>&, const BatchNormCounting<T>&,      \
                                     double*);                                                      \
   template void batch_norm_training<T>(const ChannelView<const T>&, const BatchNormParameters<T>&, \

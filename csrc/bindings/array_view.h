@@ -121,6 +121,7 @@ bool wants_relu(const py::object& activation);
 void register_gemm(py::module_& m);
 void register_matmul(py::module_& m);
 void register_batchnorm(py::module_& m);
+void register_block(py::module_& m);
 void register_nn(py::module_& m);
 void register_data(py::module_& m);
 void register_probe(py::module_& m);

@@ -1,33 +1,93 @@
-#include <cmath>
-#include <memory>
+#include "bindings/batchnorm_cache.h"
 
-#include "bindings/array_view.h"
-#include "fastbn/batchnorm.h"
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <vector>
+
 
 namespace fastbn::bindings {
 namespace {
 
-// What the backward pass needs: references to the arrays, and one small buffer of statistics.
-struct BatchNormCache {
-  py::array x;
-  py::array statistics;  // (6, channels): mean, mean_low, var, invstd, scale, shift
-  Shape shape;           // of y, as the caller sees it
-  int axis;              // the channel axis, not negative
-  bool training, relu;
-  bool overwritten;  // y took the place of x
+constexpr const char* kTooFew = "batch statistics need more than 1 value per channel when training";
 
-  template <class T>
-  BatchNormStatistics<T> view() const {
-    T* p = data<T>(statistics);
-    const index_t c = statistics.shape(1);
-    return {p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c};
+py::ssize_t product(const Shape& shape, int begin, int end) {
+  py::ssize_t n = 1;
+  for (int i = begin; i < end; ++i) n *= shape[static_cast<std::size_t>(i)];
+  return n;
+}
+
+}  // namespace
+
+std::optional<py::array> channel_vector(const py::object& object, const char* name,
+                                        const py::array& x, py::ssize_t channels) {
+  if (object.is_none()) return std::nullopt;
+  py::array v = contiguous_input(object, name);
+  require_same_dtype(v, name, x, "x");
+  require_shape(v, name, {channels},
+                "one value for each of the " + std::to_string(channels) + " channels of x");
+  return v;
+}
+
+void require_statistics(const py::object& mean, const py::object& var, bool training) {
+  if (mean.is_none() != var.is_none()) {
+    throw py::value_error("running_mean and running_var must be given together; " +
+                          std::string(mean.is_none() ? "running_mean" : "running_var") +
+                          " is None");
   }
-  py::array row(int i) const {  // read-only: the backward pass relies on it
-    py::array values = py::reinterpret_borrow<py::array>(statistics[py::int_(i)]);
-    values.attr("setflags")(py::arg("write") = false);
-    return values;
+  if (!training && mean.is_none()) {
+    throw py::value_error(
+        "training is False but running_mean and running_var are None: there are no statistics to "
+        "normalize with");
   }
-};
+}
+
+void require_number(const char* name, double value, double low, double high) {
+  if (value >= low && value <= high) return;
+  throw py::value_error(std::string(name) + " must be from " +
+                        py::str(py::float_(low)).cast<std::string>() + " to " +
+                        py::str(py::float_(high)).cast<std::string>() + ", got " +
+                        py::str(py::float_(value)).cast<std::string>());
+}
+
+void require_enough_values(const Shape& shape, int axis, py::ssize_t groups) {
+  const py::ssize_t channels = shape[static_cast<std::size_t>(axis)];
+  const py::ssize_t n =
+      product(shape, 0, axis) * product(shape, axis + 1, static_cast<int>(shape.size()));
+  if (n == 0 || channels == 0) return;
+  const py::ssize_t samples = axis == 0 ? 1 : shape.front();
+  if (groups > samples) {
+    throw py::value_error("x of shape " + to_string(shape) + " has fewer samples than the " +
+                          std::to_string(groups) + " groups");
+  }
+  const py::ssize_t fewest = samples / groups * (n / samples);
+  if (fewest > 1) return;
+  throw py::value_error(std::string(kTooFew) + ", got 1 in " +
+                        (groups == 1 ? "" : "a group of ") + "x of shape " + to_string(shape));
+}
+
+void require_apart(const py::array& a, const char* a_name, const py::array& b, const char* b_name,
+                   const char* why) {
+  if (!may_overlap(a, b)) return;
+  throw py::value_error(std::string(a_name) + " overlaps " + b_name + why);
+}
+
+RunningStatistics::RunningStatistics(const py::object& mean_object, const py::object& var_object,
+                                     bool float32, py::ssize_t channels) {
+  if (mean_object.is_none()) return;
+  mean.emplace(mean_object, "running_mean", float32, Shape{channels});
+  var.emplace(var_object, "running_var", float32, Shape{channels});
+  require_apart(mean->array(), "running_mean", var->array(), "running_var", kBothWritten);
+}
+
+void RunningStatistics::require_apart_from(const py::array& other, const char* name,
+                                           const char* why) const {
+  if (!tracked()) return;
+  require_apart(mean->array(), "running_mean", other, name, why);
+  require_apart(var->array(), "running_var", other, name, why);
+}
+
+namespace {
 
 int channel_axis(const py::array& x, int axis) {
   const int ndim = static_cast<int>(x.ndim());
@@ -40,12 +100,6 @@ int channel_axis(const py::array& x, int axis) {
                           to_string(shape_of(x)));
   }
   return positive;
-}
-
-py::ssize_t product(const Shape& shape, int begin, int end) {
-  py::ssize_t n = 1;
-  for (int i = begin; i < end; ++i) n *= shape[static_cast<std::size_t>(i)];
-  return n;
 }
 
 // Whether axes [begin, end) step through memory like one axis; its stride in elements.
@@ -108,57 +162,39 @@ const py::array& destination(Output& out, int axis) {
   return fits_kernels(out.array(), axis) ? out.strided() : out.contiguous();
 }
 
-// A checked per-channel argument.
-std::optional<py::array> channel_vector(const py::object& object, const char* name,
-                                        const py::array& x, py::ssize_t channels) {
+// One weight a position, none of them negative.
+std::optional<py::array> checked_weights(const py::object& object, const py::array& x, int axis) {
   if (object.is_none()) return std::nullopt;
-  py::array v = contiguous_input(object, name);
-  require_same_dtype(v, name, x, "x");
-  require_shape(v, name, {channels},
-                "one value for each of the " + std::to_string(channels) + " channels of x");
-  return v;
+  py::array w = contiguous_input(object, "weights");
+  require_same_dtype(w, "weights", x, "x");
+  Shape positions = shape_of(x);
+  positions.erase(positions.begin() + axis);
+  require_shape(w, "weights", positions, "one weight for each position of x");
+  with_dtype(w, [&](auto zero) {
+    const auto* p = data<decltype(zero)>(w);
+    for (py::ssize_t i = 0; i < w.size(); ++i) {
+      if (p[i] >= 0 && std::isfinite(p[i])) continue;
+      throw py::value_error("weights must be finite and at least 0, got " +
+                            std::to_string(double(p[i])));
+    }
+  });
+  return w;
 }
 
-void require_statistics(const py::object& mean, const py::object& var, bool training) {
-  if (mean.is_none() != var.is_none()) {
-    throw py::value_error("running_mean and running_var must be given together; " +
-                          std::string(mean.is_none() ? "running_mean" : "running_var") +
-                          " is None");
+template <class T>
+void require_enough_weights(const T* weights, const ChannelView<const T>& x,
+                            const BatchNormCounting<T>& counting) {
+  const py::ssize_t of_sample = x.outer * x.inner / counting.samples;
+  for (index_t g = 0; g < counting.groups; ++g) {
+    const T* w = weights + counting.samples * g / counting.groups * of_sample;
+    const T* end = weights + counting.samples * (g + 1) / counting.groups * of_sample;
+    py::ssize_t counted = 0;
+    for (; w < end; ++w) counted += *w > 0;
+    if (counted > 1) continue;
+    throw py::value_error(std::string(kTooFew) + ", got " + std::to_string(counted) +
+                          " of weight above 0");
   }
-  if (!training && mean.is_none()) {
-    throw py::value_error(
-        "training is False but running_mean and running_var are None: there are no statistics to "
-        "normalize with");
-  }
 }
-
-void require_number(const char* name, double value, double low, double high) {
-  if (value >= low && value <= high) return;
-  throw py::value_error(std::string(name) + " must be from " +
-                        py::str(py::float_(low)).cast<std::string>() + " to " +
-                        py::str(py::float_(high)).cast<std::string>() + ", got " +
-                        py::str(py::float_(value)).cast<std::string>());
-}
-
-void require_enough_values(const py::array& x, int axis) {
-  const Shape shape = shape_of(x);
-  const py::ssize_t channels = shape[static_cast<std::size_t>(axis)];
-  const py::ssize_t n =
-      product(shape, 0, axis) * product(shape, axis + 1, static_cast<int>(shape.size()));
-  if (n != 1 || channels == 0) return;
-  throw py::value_error(
-      "batch statistics need more than 1 value per channel when training, got 1 in x of shape " +
-      to_string(shape));
-}
-
-// Where two results share memory, or a result and what the backward pass needs, no order of writing
-// is right.
-void require_apart(const py::array& a, const char* a_name, const py::array& b, const char* b_name,
-                   const char* why) {
-  if (!may_overlap(a, b)) return;
-  throw py::value_error(std::string(a_name) + " overlaps " + b_name + why);
-}
-constexpr const char* kBothWritten = ", and both are written";
 
 void separate(std::optional<py::array>& input, const py::array& output) {
   if (input) bindings::separate(*input, output);
@@ -168,7 +204,8 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
                              const py::object& beta_object, const py::object& mean_object,
                              const py::object& var_object, bool training, double momentum,
                              double eps, int axis, bool unbiased, const py::object& activation,
-                             const py::object& out_object) {
+                             const py::object& out_object, const py::object& weights_object,
+                             py::ssize_t groups, py::ssize_t batches) {
   py::array x = input(x_object, "x");
   axis = channel_axis(x, axis);
   const Shape shape = shape_of(x);
@@ -178,33 +215,34 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   require_statistics(mean_object, var_object, training);
   auto mean = channel_vector(mean_object, "running_mean", x, channels);
   auto var = channel_vector(var_object, "running_var", x, channels);
-  const bool tracks = training && !mean_object.is_none();
-  require_number("momentum", momentum, 0, 1);
+  auto weights = checked_weights(weights_object, x, axis);
+  if (batches < 0) require_number("momentum", momentum, 0, 1);
   require_number("eps", eps, 0, HUGE_VAL);
-  if (training) require_enough_values(x, axis);
+  if (!training) groups = 1;
+  if (groups < 1) throw py::value_error("groups must be at least 1, got " + std::to_string(groups));
+  if (training) require_enough_values(shape, axis, groups);
   const bool relu = wants_relu(activation);
   Output out(out_object, "out", is_float32(x), shape);
-  // Running statistics are the caller's own arrays, updated in place.
-  Output new_mean(tracks ? mean_object : py::none(), "running_mean", is_float32(x), {channels});
-  Output new_var(tracks ? var_object : py::none(), "running_var", is_float32(x), {channels});
+  RunningStatistics running(training ? mean_object : py::none(), var_object, is_float32(x),
+                            channels);
   if (training) {
     constexpr const char* why =
         ", which the backward pass needs; give another array, or training=False";
     require_apart(out.array(), "out", x, "x", why);
-    require_apart(new_mean.array(), "running_mean", x, "x", why);
-    require_apart(new_var.array(), "running_var", x, "x", why);
-    require_apart(new_mean.array(), "running_mean", out.array(), "out", kBothWritten);
-    require_apart(new_var.array(), "running_var", out.array(), "out", kBothWritten);
-    require_apart(new_mean.array(), "running_mean", new_var.array(), "running_var", kBothWritten);
+    if (weights) require_apart(out.array(), "out", *weights, "weights", why);
   } else if (!same_memory(x, out.array())) {
     bindings::separate(x, out.array());
   }
-  for (auto* input : {&gamma, &beta, &mean, &var}) separate(*input, out.array());
+  constexpr const char* needed = ", which the backward pass needs; give another array";
+  running.require_apart_from(x, "x", needed);
+  running.require_apart_from(out.array(), "out", kBothWritten);
+  if (weights) running.require_apart_from(*weights, "weights", needed);
+  for (auto* input : {&gamma, &beta, &mean, &var, &weights}) separate(*input, out.array());
   x = fitting(x, axis);
 
   auto cache = std::make_unique<BatchNormCache>(
-      BatchNormCache{x, new_array(is_float32(x), {6, channels}), shape, axis, training, relu,
-                     same_memory(x, out.array())});
+      BatchNormCache{x, new_array(is_float32(x), {groups, 6, channels}), weights, shape, axis,
+                     training, relu, same_memory(x, out.array())});
   const py::array y = destination(out, axis);
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);
@@ -212,25 +250,27 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
     const auto yv = view_of<T>(y, axis);
     const auto statistics = cache->template view<T>();
     const BatchNormParameters<T> parameters{data<T>(gamma), data<T>(beta), eps, relu};
-    const index_t n = xv.outer * xv.inner;
-    if (n == 0 || channels == 0) return;
-    T* const running_mean = tracks ? data<T>(new_mean.contiguous(true)) : nullptr;
-    T* const running_var = tracks ? data<T>(new_var.contiguous(true)) : nullptr;
+    if (xv.outer * xv.inner == 0 || channels == 0) return;
+    const auto counting = cache->template counting<T>();
+    if (training && weights) require_enough_weights(data<T>(weights), xv, counting);
+    const bool tracks = running.tracked();
+    T* const running_mean = tracks ? data<T>(running.mean->contiguous(true)) : nullptr;
+    T* const running_var = tracks ? data<T>(running.var->contiguous(true)) : nullptr;
     const T* const given_mean = training ? nullptr : data<T>(mean);
     const T* const given_var = training ? nullptr : data<T>(var);
     py::gil_scoped_release release;
-    if (training) {
-      batch_norm_training(xv, parameters, yv, statistics);
-      if (tracks) {
-        const double values = double(n);
-        update_running(channels, &values, 1, {momentum, unbiased}, statistics, running_mean,
-                       running_var);
-      }
-    } else {
-      batch_norm_inference(xv, parameters, given_mean, given_var, yv, statistics);
+    if (!training) {
+      return batch_norm_inference(xv, parameters, given_mean, given_var, yv, statistics, counting);
+    }
+    std::vector<double> n(static_cast<std::size_t>(groups));
+    values_of_groups(xv, counting, n.data());
+    batch_norm_training(xv, parameters, yv, statistics, counting);
+    if (tracks) {
+      update_running(channels, n.data(), groups, {momentum, unbiased, batches}, statistics,
+                     running_mean, running_var);
     }
   });
-  if (tracks) new_mean.take(), new_var.take();
+  running.take();
   return py::make_tuple(out.take(), std::move(cache));
 }
 
@@ -246,7 +286,7 @@ py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNo
   require_same_dtype(dy, "dy", cache.x, "x");
   require_shape(dy, "dy", cache.shape, "the shape of x in the forward pass");
   const bool float32 = is_float32(cache.x);
-  const py::ssize_t channels = cache.statistics.shape(1);
+  const py::ssize_t channels = cache.channels();
   Output out(out_object, "out", float32, cache.shape);
   Output dgamma(dgamma_object, "dgamma", float32, {channels});
   Output dbeta(dbeta_object, "dbeta", float32, {channels});
@@ -274,7 +314,8 @@ py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNo
       return;
     }
     py::gil_scoped_release release;
-    batch_norm_backward(dyv, xv, statistics, cache.training, cache.relu, dxv, g, b);
+    batch_norm_backward(dyv, xv, statistics, cache.training, cache.relu, dxv, g, b,
+                        cache.counting<T>());
   });
   return py::make_tuple(out.take(), dgamma.take(), dbeta.take());
 }
@@ -286,14 +327,18 @@ void register_batchnorm(py::module_& m) {
   py::class_<BatchNormCache>(m, "BatchNormCache")
       .def_readonly("x", &BatchNormCache::x)
       .def_readonly("training", &BatchNormCache::training)
+      .def_readonly("weights", &BatchNormCache::weights)
+      .def_property_readonly("groups", &BatchNormCache::groups)
       .def_property_readonly("mean", [](const BatchNormCache& c) { return c.row(0); })
       .def_property_readonly("var", [](const BatchNormCache& c) { return c.row(2); })
       .def_property_readonly("invstd", [](const BatchNormCache& c) { return c.row(3); });
+  // Called by position: a keyword costs some 80 ns, which is most of a small call's time.
   m.def("batch_norm", &batch_norm_binding, arg("x"), arg("gamma"), arg("beta"),
-        arg("running_mean") = py::none(), arg("running_var") = py::none(), py::kw_only(),
-        arg("training"), arg("momentum") = 0.1, arg("eps") = 1e-5, arg("axis") = 1,
-        arg("unbiased") = true, arg("activation") = py::none(), arg("out") = py::none());
-  m.def("batch_norm_backward", &batch_norm_backward_binding, arg("dy"), arg("cache"), py::kw_only(),
+        arg("running_mean") = py::none(), arg("running_var") = py::none(), arg("training") = false,
+        arg("momentum") = 0.1, arg("eps") = 1e-5, arg("axis") = 1, arg("unbiased") = true,
+        arg("activation") = py::none(), arg("out") = py::none(), arg("weights") = py::none(),
+        arg("groups") = 1, arg("batches") = -1);
+  m.def("batch_norm_backward", &batch_norm_backward_binding, arg("dy"), arg("cache"),
         arg("out") = py::none(), arg("dgamma") = py::none(), arg("dbeta") = py::none());
 }
 

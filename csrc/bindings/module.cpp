@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   fastbn::bindings::register_gemm(m);
   fastbn::bindings::register_matmul(m);
   fastbn::bindings::register_batchnorm(m);
+  fastbn::bindings::register_block(m);
   fastbn::bindings::register_nn(m);
   fastbn::bindings::register_data(m);
   fastbn::bindings::register_probe(m);

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "dispatch/dispatch.h"
+#include "gemm/serial.h"
 #include "runtime/threads.h"
 #include "runtime/workspace.h"
 
@@ -264,6 +265,19 @@ Grid choose_grid(const GemmKernels<T>& kern, index_t m, index_t n, int threads) 
 }  // namespace
 
 template <class T>
+std::size_t serial_gemm_bytes(Matrix<const T> a, Matrix<const T> b, Matrix<T> c,
+                              const GemmOptions<T>& options) {
+  return Plan(kernels<T>().gemm, a, b, c, options.beta).template bytes<T>();
+}
+
+template <class T>
+void serial_gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T>& options,
+                 void* scratch) {
+  const GemmKernels<T>& kern = kernels<T>().gemm;
+  Part<T>(kern, Plan(kern, a, b, c, options.beta), options, static_cast<T*>(scratch)).run(a, b, c);
+}
+
+template <class T>
 void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T>& options) {
   if (c.rows == 0 || c.cols == 0) return;
   if (options.alpha == T(0)) a.cols = b.rows = 0;
@@ -317,6 +331,10 @@ void column_sums(Matrix<const T> x, T* sums) {
 
 #define FASTBN_INSTANTIATE(T)                                                                \
   template void gemm<T>(Matrix<const T>, Matrix<const T>, Matrix<T>, const GemmOptions<T>&); \
+  template std::size_t serial_gemm_bytes<T>(Matrix<const T>, Matrix<const T>, Matrix<T>,     \
+                                            const GemmOptions<T>&);                          \
+  template void serial_gemm<T>(Matrix<const T>, Matrix<const T>, Matrix<T>,                  \
+                               const GemmOptions<T>&, void*);                                \
   template void column_sums<T>(Matrix<const T>, T*);
 FASTBN_INSTANTIATE(float)
 FASTBN_INSTANTIATE(double)

@@ -49,6 +49,10 @@ class BatchNormCache:
     def invstd(self) -> Array: ...
     @property
     def training(self) -> bool: ...
+    @property
+    def weights(self) -> Array | None: ...
+    @property
+    def groups(self) -> int: ...
 
 def batch_norm(
     x: Array,
@@ -56,19 +60,22 @@ def batch_norm(
     beta: Array | None,
     running_mean: Array | None = None,
     running_var: Array | None = None,
-    *,
-    training: bool,
+    training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
     axis: int = 1,
     unbiased: bool = True,
     activation: Literal["relu"] | None = None,
     out: Array | None = None,
-) -> tuple[Array, BatchNormCache]: ...
+    weights: Array | None = None,
+    groups: int = 1,
+    batches: int = -1,
+) -> tuple[Array, BatchNormCache]:
+    """Each of `groups` has statistics of its own; `batches` >= 0 is the cumulative average's count."""
+
 def batch_norm_backward(
     dy: Array,
     cache: BatchNormCache,
-    *,
     out: Array | None = None,
     dgamma: Array | None = None,
     dbeta: Array | None = None,

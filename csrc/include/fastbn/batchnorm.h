@@ -65,10 +65,12 @@ void batch_norm_inference(const ChannelView<const T>& x, const BatchNormParamete
 
 // How the running statistics take up new ones.
 struct BatchNormMomentum {
-  double momentum;      // the weight of the new value; below 0: the average of all, 1 / (batches + 1)
-  bool unbiased;        // the variance times n / (n - 1), as PyTorch does; else as Keras, ONNX and
-                        // the papers' code do
-  index_t batches = 0;  // that are in the running statistics already
+  double momentum;  // the weight of the new value, but for `batches`
+  bool unbiased;    // the variance times n / (n - 1), as PyTorch does; else as Keras, ONNX and the
+                    // papers' code do
+  // Not negative: the average of all batches, of which so many are in the running statistics
+  // already; the weight of the new value is 1 / (batches + 1).
+  index_t batches = -1;
 };
 
 // running = (1 - momentum) * running + momentum * batch, group by group.  `n`: the values a channel of

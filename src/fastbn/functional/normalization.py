@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -35,6 +36,8 @@ def batch_norm(
     activation: Literal["relu"] | None = None,
     out: Array | None = None,
     num_batches_tracked: NDArray[np.int64] | None = None,
+    weights: Array | None = None,
+    virtual_batch_size: int | None = None,
 ) -> tuple[Array, _core.BatchNormCache]:
     """Batch normalization, ``y = gamma * (x - mean) / sqrt(var + eps) + beta``, channel by channel.
 
@@ -64,6 +67,14 @@ def batch_norm(
     num_batches_tracked : ndarray of int64, shape (), optional
         Counts the batches that entered the running statistics; one is added in place by a
         training call with values in it.  Needed if `momentum` is None.
+    weights : ndarray of bool or of x's dtype, shape of `x` without its channel axis, or (N,)
+        How often each position counts: ``mean = sum(w * x) / sum(w)``, the variance likewise.
+        Where the weight is 0 or False, which is for padding, y and dx are 0, and neither x nor dy
+        is used, whatever they hold.
+    virtual_batch_size : int, optional
+        Ghost batches: in training the N samples are cut into ``N // virtual_batch_size`` (at least
+        one) groups of near-equal size, as by `numpy.array_split`, each with statistics of its own
+        that enter the running ones in turn.
 
     Returns
     -------
@@ -76,34 +87,47 @@ def batch_norm(
     TypeError
         If the dtypes differ or are not floats, or `num_batches_tracked` is no int64 array.
     ValueError
-        If sizes do not fit, if a channel has one value only in training, if statistics are missing
-        out of training, or if `momentum` is None without `num_batches_tracked`.
+        If sizes do not fit, if a channel (of a group) has one value only in training, if a weight
+        is negative or not finite, if statistics are missing out of training, or if `momentum` is
+        None without `num_batches_tracked`.
 
     Notes
     -----
     Ioffe and Szegedy, "Batch Normalization", 2015 (arXiv:1502.03167).  The defaults are those of
-    ``torch.nn.functional.batch_norm``.
+    ``torch.nn.functional.batch_norm``.  Ghost batches: Hoffer, Hubara and Soudry, 2017
+    (arXiv:1705.08741).
     """
+    batches, groups = -1, 1
     if num_batches_tracked is not None:
         _check_count(num_batches_tracked)
     if momentum is None:
-        momentum = _cumulative_momentum(training, running_mean, num_batches_tracked)
+        momentum = 0.0
+        if training and running_mean is not None:
+            batches = _batches_so_far(num_batches_tracked)
+    if weights is not None:
+        x = as_array("x", x)
+        weights = _weight_of_positions(weights, x, axis)
+    if virtual_batch_size is not None:
+        groups = _number_of_groups(x, virtual_batch_size)
     result = _core.batch_norm(
         x,
         gamma,
         beta,
         running_mean,
         running_var,
-        training=training,
-        momentum=momentum,
-        eps=eps,
-        axis=axis,
-        unbiased=unbiased,
-        activation=activation,
-        out=out,
+        training,
+        momentum,
+        eps,
+        axis,
+        unbiased,
+        activation,
+        out,
+        weights,
+        groups,
+        batches,
     )
     if training and num_batches_tracked is not None and x.size:
-        num_batches_tracked += 1
+        num_batches_tracked += groups
     return result
 
 
@@ -137,7 +161,7 @@ def batch_norm_backward(
     ``dx = gamma / sqrt(var + eps) * (dy - dbeta / n - xhat * dgamma / n)``; with frozen statistics
     the last two terms are absent.
     """
-    return _core.batch_norm_backward(dy, cache, out=out)
+    return _core.batch_norm_backward(dy, cache, out)
 
 
 class LinearBatchNormReLUCache(NamedTuple):
@@ -246,15 +270,30 @@ def linear_bn_relu_backward(
     return dx, dweight, dbias, dgamma, dbeta
 
 
-def _cumulative_momentum(
-    training: bool, running_mean: Array | None, count: NDArray[np.int64] | None
-) -> float:
-    """Weight of a new batch in the average of all: one over their number."""
-    if not training or running_mean is None:
-        return 0.0
+def _batches_so_far(count: NDArray[np.int64] | None) -> int:
     if count is None:
         raise ValueError("momentum=None, the cumulative average, needs num_batches_tracked")
-    return 1.0 / (int(count) + 1)
+    return int(count)
+
+
+def _weight_of_positions(weights: Array, x: Array, axis: int) -> Array:
+    """One weight of x's dtype for each position: from a mask, or from one for each sample."""
+    weights = np.asarray(weights)
+    if weights.dtype == np.bool_:
+        weights = weights.astype(x.dtype)
+    if not -x.ndim <= axis < x.ndim:
+        return weights  # refused by the kernel's own check of axis
+    positions = x.shape[: axis % x.ndim] + x.shape[axis % x.ndim + 1 :]
+    if weights.ndim == 1 and weights.shape == positions[:1]:
+        weights = np.broadcast_to(weights.reshape(-1, *[1] * (len(positions) - 1)), positions)
+    return weights
+
+
+def _number_of_groups(x: Array, virtual_batch_size: int) -> int:
+    size = operator.index(virtual_batch_size)
+    if size < 1:
+        raise ValueError(f"virtual_batch_size must be at least 1, got {size}")
+    return max(1, len(x) // size)
 
 
 def _check_count(count: NDArray[np.int64]) -> None:

@@ -32,6 +32,7 @@ class _BatchNorm(Layer):
         *,
         affine: bool = True,
         track_running_stats: bool = True,
+        virtual_batch_size: int | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
         if not eps >= 0:
@@ -39,6 +40,9 @@ class _BatchNorm(Layer):
         if momentum is not None and not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be None or lie between 0 and 1, got {momentum}")
         self.num_features = positive("num_features", num_features)
+        self.virtual_batch_size = virtual_batch_size
+        if virtual_batch_size is not None:
+            self.virtual_batch_size = positive("virtual_batch_size", virtual_batch_size)
         self.eps, self.momentum, self.axis = eps, momentum, 1
         self.dtype = float_dtype(dtype)
         self.gamma: Parameter | None = None
@@ -55,9 +59,17 @@ class _BatchNorm(Layer):
             self.num_batches_tracked = np.zeros((), np.int64)
         self._y, self._dx = Workspace(), Workspace()
 
-    def forward(self, x: Array, *, training: bool = False) -> Array:
-        """Normalize by the batch in training, by the running statistics else; see the class."""
-        return self._forward(x, training, None)
+    def forward(self, x: Array, *, training: bool = False, weights: Array | None = None) -> Array:
+        """Normalize by the batch in training, by the running statistics else; see the class.
+
+        Parameters
+        ----------
+        x : ndarray
+        training : bool
+        weights : ndarray, optional
+            How often each position counts, or a mask that is False at padding: see `batch_norm`.
+        """
+        return self._forward(x, training, None, weights)
 
     def _forward_relu(self, x: Array, relu: ReLU, *, training: bool) -> Array:
         """Apply this layer and `relu` in one kernel call; see `fuse`."""
@@ -66,7 +78,13 @@ class _BatchNorm(Layer):
             relu._keep(y)
         return y
 
-    def _forward(self, x: Array, training: bool, activation: Literal["relu"] | None) -> Array:
+    def _forward(
+        self,
+        x: Array,
+        training: bool,
+        activation: Literal["relu"] | None,
+        weights: Array | None = None,
+    ) -> Array:
         x = check_input(self, x, self.num_features, axis=self.axis)
         if x.ndim not in self.dimensions:
             raise ValueError(
@@ -77,13 +95,18 @@ class _BatchNorm(Layer):
         if training:
             self.forget()
             out = self._y.lend(x.shape, x.dtype)
-        y, cache = self._normalize(x, training, activation, out)
+        y, cache = self._normalize(x, training, activation, out, weights)
         if training:
             self._saved = cache, activation
         return y
 
     def _normalize(
-        self, x: Array, training: bool, activation: Literal["relu"] | None, out: Array | None
+        self,
+        x: Array,
+        training: bool,
+        activation: Literal["relu"] | None,
+        out: Array | None,
+        weights: Array | None,
     ) -> tuple[Array, _core.BatchNormCache]:
         gamma, beta = self._affine()
         return batch_norm(
@@ -99,6 +122,8 @@ class _BatchNorm(Layer):
             activation=activation,
             out=out,
             num_batches_tracked=self.num_batches_tracked,
+            weights=weights,
+            virtual_batch_size=self.virtual_batch_size,
         )
 
     def backward(self, dy: Array) -> Array:
@@ -119,7 +144,7 @@ class _BatchNorm(Layer):
         dgamma = None if self.gamma is None else self.gamma.grad
         dbeta = None if self.beta is None else self.beta.grad
         dx = self._dx.lend(cache.x.shape, self.dtype)
-        _core.batch_norm_backward(dy, cache, out=dx, dgamma=dgamma, dbeta=dbeta)
+        _core.batch_norm_backward(dy, cache, dx, dgamma, dbeta)
         return dx
 
     def _without_activation(self, cache: _core.BatchNormCache) -> _core.BatchNormCache:
@@ -130,7 +155,14 @@ class _BatchNorm(Layer):
         """
         gamma, beta = self._affine()
         _, alone = _core.batch_norm(
-            cache.x, gamma, beta, training=True, eps=self.eps, axis=self.axis
+            cache.x,
+            gamma,
+            beta,
+            training=True,
+            eps=self.eps,
+            axis=self.axis,
+            weights=cache.weights,
+            groups=cache.groups,
         )
         return alone
 
@@ -168,6 +200,8 @@ class BatchNorm1d(_BatchNorm):
     track_running_stats : bool
         Whether there are running statistics, which start at mean 0 and variance 1.  Without them
         inference, too, uses the statistics of its batch.
+    virtual_batch_size : int, optional
+        In training, samples of a ghost batch, which has statistics of its own: see `batch_norm`.
     dtype : {numpy.float32, numpy.float64}
         Of the parameters and statistics, and so of x and y.
 
@@ -203,6 +237,7 @@ class BatchNorm2d(_BatchNorm):
     eps : float
     momentum : float or None
     affine, track_running_stats : bool
+    virtual_batch_size : int, optional
         As in `BatchNorm1d`.
     layout : {"NCHW", "NHWC"}
         The order of x's axes.
@@ -224,6 +259,7 @@ class BatchNorm2d(_BatchNorm):
         *,
         affine: bool = True,
         track_running_stats: bool = True,
+        virtual_batch_size: int | None = None,
         layout: Literal["NCHW", "NHWC"] = "NCHW",
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -235,6 +271,7 @@ class BatchNorm2d(_BatchNorm):
             momentum,
             affine=affine,
             track_running_stats=track_running_stats,
+            virtual_batch_size=virtual_batch_size,
             dtype=dtype,
         )
         self.layout, self.axis = layout, 1 if layout == "NCHW" else -1

@@ -1,0 +1,148 @@
+// The fused block: product, batch norm and ReLU in one call.  Called by the layers and by
+// functional.py, which see to what depends on both: options, and the composition where it is due.
+#include <cmath>
+
+#include "bindings/batchnorm_cache.h"
+#include "fastbn/linear_batchnorm.h"
+
+namespace fastbn::bindings {
+namespace {
+
+void require_product(const py::array& x, const py::array& weight) {
+  require_ndim(x, "x", 2);
+  require_ndim(weight, "weight", 2);
+  require_same_dtype(weight, "weight", x, "x");
+  if (x.shape(1) == weight.shape(0)) return;
+  throw py::value_error("x has shape " + to_string(shape_of(x)) + ", but weight has " +
+                        to_string(shape_of(weight)));
+}
+
+py::tuple linear_batch_norm_binding(
+    const py::object& x_object, const py::object& weight_object, const py::object& bias_object,
+    const py::object& gamma_object, const py::object& beta_object, const py::object& mean_object,
+    const py::object& var_object, double momentum, double eps, bool unbiased, bool relu,
+    const py::object& z_object, const py::object& y_object, py::ssize_t batches) {
+  py::array x = input(x_object, "x"), weight = input(weight_object, "weight");
+  require_product(x, weight);
+  const bool float32 = is_float32(x);
+  const Shape shape{x.shape(0), weight.shape(1)};
+  const py::ssize_t channels = shape[1];
+  auto bias = channel_vector(bias_object, "bias", x, channels);
+  auto gamma = channel_vector(gamma_object, "gamma", x, channels);
+  auto beta = channel_vector(beta_object, "beta", x, channels);
+  require_statistics(mean_object, var_object, true);
+  if (batches < 0) require_number("momentum", momentum, 0, 1);
+  require_number("eps", eps, 0, HUGE_VAL);
+  require_enough_values(shape, 1, 1);
+  Output z(z_object, "z", float32, shape), y(y_object, "out", float32, shape);
+  RunningStatistics running(mean_object, var_object, float32, channels);
+  constexpr const char* needed = ", which the backward pass needs; give another array";
+  for (const Output* out : {&z, &y}) {
+    require_apart(out->array(), "out", x, "x", needed);
+    require_apart(out->array(), "out", weight, "weight", needed);
+    running.require_apart_from(out->array(), "out", kBothWritten);
+    for (auto* in : {&bias, &gamma, &beta}) {
+      if (*in) separate(**in, out->array());
+    }
+  }
+  require_apart(z.array(), "z", y.array(), "out", kBothWritten);
+  running.require_apart_from(x, "x", needed);
+  running.require_apart_from(weight, "weight", needed);
+
+  const py::array z_to = z.contiguous(), y_to = y.contiguous();
+  auto cache = std::make_unique<BatchNormCache>(
+      BatchNormCache{z_to, new_array(float32, {1, 6, channels}), std::nullopt, shape, 1,
+                     /*training=*/true, relu, /*overwritten=*/false});
+  with_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    if (shape[0] == 0 || channels == 0) return;
+    const auto xv = matrix<const T>(x), wv = matrix<const T>(weight);
+    const auto zv = matrix<T>(z_to), yv = matrix<T>(y_to);
+    const auto statistics = cache->template view<T>();
+    const BatchNormParameters<T> parameters{data<T>(gamma), data<T>(beta), eps, relu};
+    const T* const b = data<T>(bias);
+    const bool tracks = running.tracked();
+    T* const running_mean = tracks ? data<T>(running.mean->contiguous(true)) : nullptr;
+    T* const running_var = tracks ? data<T>(running.var->contiguous(true)) : nullptr;
+    py::gil_scoped_release release;
+    linear_batch_norm_training(xv, wv, b, parameters, zv, yv, statistics);
+    if (tracks) {
+      const double n = double(shape[0]);
+      update_running(channels, &n, 1, {momentum, unbiased, batches}, statistics, running_mean,
+                     running_var);
+    }
+  });
+  running.take();
+  return py::make_tuple(y.take(), std::move(cache));
+}
+
+// dx, dweight, dbias, dgamma, dbeta.
+py::tuple linear_batch_norm_backward_binding(
+    const py::object& dy_object, const py::object& x_object, const py::object& weight_object,
+    const BatchNormCache& cache, bool need_dx, bool need_dbias, const py::object& dx_object,
+    const py::object& dz_object, const py::object& dweight_object, const py::object& dbias_object,
+    const py::object& dgamma_object, const py::object& dbeta_object) {
+  py::array dy = input(dy_object, "dy"), x = input(x_object, "x");
+  py::array weight = input(weight_object, "weight"), z = cache.x;
+  require_product(x, weight);
+  require_same_dtype(dy, "dy", x, "x");
+  require_shape(dy, "dy", {x.shape(0), weight.shape(1)}, "rows of x by columns of weight");
+  require_same_dtype(z, "the forward pass's product", x, "x");
+  require_shape(z, "the forward pass's product", shape_of(dy), "the shape of dy");
+  const bool float32 = is_float32(x);
+  const py::ssize_t channels = cache.channels();
+  // Results that are not asked for have no elements.
+  Output dx(need_dx ? dx_object : py::none(), "dx", float32, need_dx ? shape_of(x) : Shape{0, 0});
+  Output dz(need_dx ? dz_object : py::none(), "dz", float32, need_dx ? shape_of(dy) : Shape{0, 0});
+  Output dweight(dweight_object, "dweight", float32, shape_of(weight));
+  Output dbias(need_dbias ? dbias_object : py::none(), "dbias", float32,
+               Shape{need_dbias ? channels : 0});
+  Output dgamma(dgamma_object, "dgamma", float32, {channels});
+  Output dbeta(dbeta_object, "dbeta", float32, {channels});
+  Output* const outputs[] = {&dx, &dz, &dweight, &dbias, &dgamma, &dbeta};
+  for (Output* const& a : outputs) {
+    for (Output* const* b = outputs; *b != a; ++b) {
+      require_apart(a->array(), "a gradient", (*b)->array(), "another", kBothWritten);
+    }
+    for (py::array* in : {&dy, &x, &weight, &z}) separate(*in, a->array());
+  }
+  if (dy.shape(1) > 1 && dy.strides(1) != dy.itemsize()) dy = contiguous(dy);
+  with_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const auto to = [](Output& out) { return data<T>(out.contiguous()); };
+    LinearBatchNormGradients<T> gradients{};
+    if (need_dx) {
+      gradients.dx = matrix<T>(dx.contiguous());
+      gradients.dz = matrix<T>(dz.contiguous());
+    }
+    gradients.dweight = matrix<T>(dweight.contiguous());
+    gradients.dbias = need_dbias ? to(dbias) : nullptr;
+    gradients.dgamma = to(dgamma), gradients.dbeta = to(dbeta);
+    const auto dyv = matrix<const T>(dy), xv = matrix<const T>(x), wv = matrix<const T>(weight),
+               zv = matrix<const T>(z);
+    const auto statistics = cache.view<T>();
+    py::gil_scoped_release release;
+    linear_batch_norm_backward(dyv, xv, wv, zv, statistics, cache.training, cache.relu, gradients);
+  });
+  const auto taken = [](Output& out, bool asked) -> py::object {
+    return asked ? py::object(out.take()) : py::none();
+  };
+  return py::make_tuple(taken(dx, need_dx), dweight.take(), taken(dbias, need_dbias),
+                        dgamma.take(), dbeta.take());
+}
+
+}  // namespace
+
+void register_block(py::module_& m) {
+  using py::arg;
+  m.def("linear_batch_norm", &linear_batch_norm_binding, arg("x"), arg("weight"), arg("bias"),
+        arg("gamma"), arg("beta"), arg("running_mean"), arg("running_var"), arg("momentum"),
+        arg("eps"), arg("unbiased"), arg("relu"), arg("z") = py::none(), arg("out") = py::none(),
+        arg("batches") = -1);
+  m.def("linear_batch_norm_backward", &linear_batch_norm_backward_binding, arg("dy"), arg("x"),
+        arg("weight"), arg("cache"), arg("need_dx"), arg("need_dbias"), arg("dx") = py::none(),
+        arg("dz") = py::none(), arg("dweight") = py::none(), arg("dbias") = py::none(),
+        arg("dgamma") = py::none(), arg("dbeta") = py::none());
+}
+
+}  // namespace fastbn::bindings

@@ -1,0 +1,176 @@
+// The driver of the fused block.  Threads share out the columns, which are the channels: a channel's
+// statistics need all rows of its column of z and nothing else, so that whoever computes a panel of
+// columns has all that batch norm asks for.
+//
+//            weight                 a thread's columns, panel by panel:
+//         +--+--+--+--+
+//         |  |  |  |  |             forward   z panel = x weight panel + bias
+//         +--+--+--+--+                       statistics, y panel: z is still in L2
+//   x     z, y
+//   +---+ +--+--+--+--+             backward  dz panel, dgamma, dbeta from dy, z: dz stays in L2
+//   |   | |  |  |  |  |                       dweight panel = x.T dz panel, dbias
+//   +---+ +--+--+--+--+             then      dx = dz weight.T, which needs all panels: a product
+//                                             of its own
+//
+// One region forward and two backward, where the layers one by one have two and four or more.
+#include "fastbn/linear_batchnorm.h"
+
+#include <algorithm>
+
+#include "batchnorm/batchnorm_args.h"
+#include "batchnorm/serial.h"
+#include "dispatch/dispatch.h"
+#include "gemm/serial.h"
+#include "runtime/threads.h"
+#include "runtime/workspace.h"
+
+namespace fastbn {
+namespace {
+
+// A second thread is worth its wake-up from about this much arithmetic on each.
+constexpr double kFlopPerThread = 4e5;
+// A panel of z and the one beside it, y or dz: half of a small L2, with the operands of the product
+// in the other half.
+constexpr index_t kPanelBytes = 512 * 1024;
+
+index_t rounded_up(index_t n, index_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+template <class M>
+M columns(M m, index_t j, index_t cols) {
+  m.data += j * m.col_stride, m.cols = cols;
+  return m;
+}
+
+template <class T>
+Matrix<const T> read_only(const Matrix<T>& m) {
+  return {m.data, m.rows, m.cols, m.row_stride, m.col_stride};
+}
+
+template <class T>
+Matrix<T> transposed(const Matrix<T>& m) {
+  return {m.data, m.cols, m.rows, m.col_stride, m.row_stride};
+}
+
+template <class T>
+ChannelView<T> channels(const Matrix<T>& m) {
+  return {m.data, m.rows, m.cols, 1, m.row_stride, 1};
+}
+
+template <class T>
+BatchNormStatistics<T> from_channel(BatchNormStatistics<T> s, index_t j) {
+  for (T** p : {&s.mean, &s.mean_low, &s.var, &s.invstd, &s.scale, &s.shift}) *p += j;
+  return s;
+}
+
+// How the columns are shared out: threads, and columns of a panel.
+struct Panels {
+  index_t cols, width;
+  int parts;
+
+  template <class T>
+  static Panels of(index_t rows, index_t inner, index_t cols, T /*dtype*/) {
+    const GemmKernels<T>& kern = kernels<T>().gemm;
+    const index_t tile = rounded_up(index_t{kern.vectors} * kern.width, kChannelPadding);
+    const double flop = 2.0 * double(rows) * double(inner) * double(cols);
+    const index_t most = kPanelBytes / (2 * rows * index_t{sizeof(T)});
+    const index_t width = std::max(tile, most / tile * tile);
+    const int parts = threads_for((cols + tile - 1) / tile, flop, kFlopPerThread);
+    return {cols, std::min(width, rounded_up(cols, kChannelPadding)), parts};
+  }
+
+  // body(first column, columns, thread) for each panel
+  template <class Body>
+  void for_each(const Body& body) const {
+    parallel(parts, [&](int id) {
+      const Range range = share(cols, kChannelPadding, parts, id);
+      for (index_t j = range.begin; j < range.end; j += width) {
+        body(j, std::min(width, range.end - j), id);
+      }
+    });
+  }
+};
+
+std::size_t in_lines(std::size_t bytes) {
+  return (bytes + 63) / 64 * 64;
+}
+
+}  // namespace
+
+template <class T>
+void linear_batch_norm_training(const Matrix<const T>& x, const Matrix<const T>& weight,
+                                const T* bias, const BatchNormParameters<T>& parameters,
+                                const Matrix<T>& z, const Matrix<T>& y,
+                                const BatchNormStatistics<T>& statistics) {
+  const Panels panels = Panels::of(x.rows, x.cols, z.cols, T());
+  const Matrix<T> widest = columns(z, 0, std::min(panels.width, z.cols));
+  const std::size_t for_product = in_lines(
+      serial_gemm_bytes(x, columns(weight, 0, widest.cols), widest, GemmOptions<T>{}));
+  const std::size_t bytes =
+      for_product + serial_batch_norm_bytes(channels(read_only(widest)));
+  const Workspace workspace(bytes * static_cast<std::size_t>(panels.parts));
+  panels.for_each([&](index_t j, index_t cols, int id) {
+    char* scratch = workspace.as<char>(bytes * static_cast<std::size_t>(id));
+    const Matrix<T> z_panel = columns(z, j, cols);
+    GemmOptions<T> options;
+    options.bias = bias ? bias + j : nullptr;
+    serial_gemm(x, columns(weight, j, cols), z_panel, options, scratch);
+    BatchNormParameters<T> p = parameters;
+    if (p.gamma) p.gamma += j;
+    if (p.beta) p.beta += j;
+    serial_batch_norm_training(channels(read_only(z_panel)), p, channels(columns(y, j, cols)),
+                               from_channel(statistics, j), scratch + for_product);
+  });
+}
+
+template <class T>
+void linear_batch_norm_backward(const Matrix<const T>& dy, const Matrix<const T>& x,
+                                const Matrix<const T>& weight, const Matrix<const T>& z,
+                                const BatchNormStatistics<T>& statistics, bool training, bool relu,
+                                const LinearBatchNormGradients<T>& to) {
+  const bool need_dx = to.dx.data != nullptr;
+  const Panels panels = Panels::of(x.rows, x.cols, z.cols, T());
+  const index_t width = std::min(panels.width, z.cols);
+  // Without dx a panel of dz is used at once and needs no memory beyond its thread's.
+  const std::size_t for_dz =
+      need_dx ? 0 : in_lines(sizeof(T) * static_cast<std::size_t>(z.rows * width));
+  const auto dz_panel = [&](index_t j, index_t cols, char* scratch) {
+    if (need_dx) return columns(to.dz, j, cols);
+    return Matrix<T>{reinterpret_cast<T*>(scratch), z.rows, cols, width, 1};
+  };
+  const Matrix<const T> xt = transposed(x);
+  const std::size_t for_product = in_lines(
+      serial_gemm_bytes(xt, read_only(dz_panel(0, width, nullptr)), columns(to.dweight, 0, width),
+                        GemmOptions<T>{}));
+  const std::size_t bytes =
+      for_dz + for_product + serial_batch_norm_bytes(channels(columns(z, 0, width)));
+  const Workspace workspace(bytes * static_cast<std::size_t>(panels.parts));
+  panels.for_each([&](index_t j, index_t cols, int id) {
+    char* scratch = workspace.as<char>(bytes * static_cast<std::size_t>(id));
+    const Matrix<T> dz = dz_panel(j, cols, scratch);
+    scratch += for_dz;
+    serial_batch_norm_backward(channels(columns(dy, j, cols)), channels(columns(z, j, cols)),
+                               from_channel(statistics, j), training, relu, channels(dz),
+                               to.dgamma + j, to.dbeta + j, scratch + for_product);
+    serial_gemm(xt, read_only(dz), columns(to.dweight, j, cols), GemmOptions<T>{}, scratch);
+    if (to.dbias) {
+      kernels<T>().gemm.column_sums(dz.rows, cols, dz.data, dz.row_stride, to.dbias + j);
+    }
+  });
+  if (need_dx) gemm(read_only(to.dz), transposed(weight), to.dx, GemmOptions<T>{});
+}
+
+#define FASTBN_INSTANTIATE(T)                                                                    \
+  template void linear_batch_norm_training<T>(                                                   \
+      const Matrix<const T>&, const Matrix<const T>&, const T*, const BatchNormParameters<T>&,   \
+      const Matrix<T>&, const Matrix<T>&, const BatchNormStatistics<T>&);                        \
+  template void linear_batch_norm_backward<T>(                                                   \
+      const Matrix<const T>&, const Matrix<const T>&, const Matrix<const T>&,                    \
+      const Matrix<const T>&, const BatchNormStatistics<T>&, bool, bool,                         \
+      const LinearBatchNormGradients<T>&);
+FASTBN_INSTANTIATE(float)
+FASTBN_INSTANTIATE(double)
+#undef FASTBN_INSTANTIATE
+
+}  // namespace fastbn
