@@ -71,7 +71,7 @@ def batch_norm(
     groups: int = 1,
     batches: int = -1,
 ) -> tuple[Array, BatchNormCache]:
-    """Each of `groups` has statistics of its own; `batches` >= 0 is the cumulative average's count."""
+    """Give each of `groups` statistics of its own; `batches` >= 0 asks for the average of all."""
 
 def batch_norm_backward(
     dy: Array,
@@ -80,6 +80,39 @@ def batch_norm_backward(
     dgamma: Array | None = None,
     dbeta: Array | None = None,
 ) -> tuple[Array, Array, Array]: ...
+def linear_batch_norm(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    gamma: Array | None,
+    beta: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    momentum: float,
+    eps: float,
+    unbiased: bool,
+    relu: bool,
+    z: Array | None = None,
+    out: Array | None = None,
+    batches: int = -1,
+) -> tuple[Array, BatchNormCache]:
+    """`batch_norm(gemm(x, weight, bias=bias), training=True)`; `z` receives the product."""
+
+def linear_batch_norm_backward(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    cache: BatchNormCache,
+    need_dx: bool,
+    need_dbias: bool,
+    dx: Array | None = None,
+    dz: Array | None = None,
+    dweight: Array | None = None,
+    dbias: Array | None = None,
+    dgamma: Array | None = None,
+    dbeta: Array | None = None,
+) -> tuple[Array | None, Array, Array | None, Array, Array]:
+    """dx, dweight, dbias, dgamma, dbeta; `dz` is scratch that only dx needs."""
 
 # -- nn ------------------------------------------------------------------------------------------
 

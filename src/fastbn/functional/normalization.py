@@ -97,13 +97,10 @@ def batch_norm(
     ``torch.nn.functional.batch_norm``.  Ghost batches: Hoffer, Hubara and Soudry, 2017
     (arXiv:1705.08741).
     """
-    batches, groups = -1, 1
-    if num_batches_tracked is not None:
-        _check_count(num_batches_tracked)
-    if momentum is None:
-        momentum = 0.0
-        if training and running_mean is not None:
-            batches = _batches_so_far(num_batches_tracked)
+    groups = 1
+    momentum, batches = momentum_and_batches(
+        momentum, running_mean if training else None, num_batches_tracked
+    )
     if weights is not None:
         x = as_array("x", x)
         weights = _weight_of_positions(weights, x, axis)
@@ -212,19 +209,40 @@ def linear_bn_relu(
         As `gemm` and `batch_norm`.
     """
     x, weight = as_array("x", x), as_array("weight", weight)
-    y, cache = batch_norm(
-        _core.gemm(x, weight, bias=bias),
+    if not training or x.size == 0 or weight.size == 0:
+        y, cache = batch_norm(
+            _core.gemm(x, weight, bias=bias),
+            gamma,
+            beta,
+            running_mean,
+            running_var,
+            training=training,
+            momentum=momentum,
+            eps=eps,
+            unbiased=unbiased,
+            activation="relu",
+            num_batches_tracked=num_batches_tracked,
+        )
+        return y, LinearBatchNormReLUCache(x, weight, bias is not None, cache)
+    momentum, batches = momentum_and_batches(momentum, running_mean, num_batches_tracked)
+    y, cache = _core.linear_batch_norm(
+        x,
+        weight,
+        bias,
         gamma,
         beta,
         running_mean,
         running_var,
-        training=training,
-        momentum=momentum,
-        eps=eps,
-        unbiased=unbiased,
-        activation="relu",
-        num_batches_tracked=num_batches_tracked,
+        momentum,
+        eps,
+        unbiased,
+        True,
+        None,
+        None,
+        batches,
     )
+    if num_batches_tracked is not None:
+        num_batches_tracked += 1
     return y, LinearBatchNormReLUCache(x, weight, bias is not None, cache)
 
 
@@ -263,17 +281,41 @@ def linear_bn_relu_backward(
     """
     dy, x, weight = as_array("dy", dy), cache.x, cache.weight
     check_linear_backward(dy, x, weight, dweight, dbias)
-    dz, dgamma, dbeta = _core.batch_norm_backward(dy, cache.batch_norm, dgamma=dgamma, dbeta=dbeta)
+    if x.size and weight.size:
+        return _core.linear_batch_norm_backward(
+            dy,
+            x,
+            weight,
+            cache.batch_norm,
+            need_dx,
+            cache.has_bias,
+            None,
+            None,
+            dweight,
+            dbias,
+            dgamma,
+            dbeta,
+        )
+    dz, dgamma, dbeta = _core.batch_norm_backward(dy, cache.batch_norm, None, dgamma, dbeta)
     dx = _core.gemm(dz, weight, trans_b=True) if need_dx else None
     dweight = _core.gemm(x, dz, dweight, trans_a=True)
     dbias = _core.column_sums(dz, dbias) if cache.has_bias else None
     return dx, dweight, dbias, dgamma, dbeta
 
 
-def _batches_so_far(count: NDArray[np.int64] | None) -> int:
+def momentum_and_batches(
+    momentum: float | None, running_mean: Array | None, count: NDArray[np.int64] | None
+) -> tuple[float, int]:
+    """Return the kernel's two numbers: batches is -1 unless the average is cumulative."""
+    if count is not None:
+        _check_count(count)
+    if momentum is not None:
+        return momentum, -1
+    if running_mean is None:
+        return 0.0, -1
     if count is None:
         raise ValueError("momentum=None, the cumulative average, needs num_batches_tracked")
-    return int(count)
+    return 0.0, int(count)
 
 
 def _weight_of_positions(weights: Array, x: Array, axis: int) -> Array:

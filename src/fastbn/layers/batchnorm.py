@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbn import _core
 from fastbn.functional import Array, batch_norm
+from fastbn.functional.normalization import momentum_and_batches
 from fastbn.layers.activation import ReLU
 from fastbn.layers.base import Layer
 from fastbn.layers.check import check_input, float_dtype, positive
@@ -165,6 +166,9 @@ class _BatchNorm(Layer):
             groups=cache.groups,
         )
         return alone
+
+    def _momentum_and_batches(self) -> tuple[float, int]:
+        return momentum_and_batches(self.momentum, self.running_mean, self.num_batches_tracked)
 
     def _affine(self) -> tuple[Array | None, Array | None]:
         gamma = None if self.gamma is None else self.gamma.data

@@ -1,10 +1,11 @@
 """Units: what a net runs in one go.
 
-A unit is a layer, or a layer with the ReLU after it as one kernel call, which spares a pass over
-the activations forward and, for batch normalization, one backward.  The bits are those of the two
-layers, and both keep what they would have kept alone: fusing shows in the clock only.
+A unit is a layer, a `Block` of Linear, BatchNorm1d and perhaps ReLU, or a layer with the ReLU after
+it as one kernel call, which spares a pass over the activations forward and, for batch
+normalization, one backward.  The bits are those of the layers one by one, and each keeps what it
+would have kept alone: fusing shows in the clock only.
 
-A layer that fuses is named in `FUSES_RELU` and has two methods beside forward and backward:
+A layer that fuses with ReLU is named in `FUSES_RELU` and has two methods beside the usual ones:
 ``_forward_relu(x, relu, *, training)`` and ``_backward_relu(dy, relu, *, need_dx)``.
 """
 
@@ -17,6 +18,7 @@ from fastbn.functional import Array
 from fastbn.layers.activation import ReLU
 from fastbn.layers.base import Layer
 from fastbn.layers.batchnorm import BatchNorm1d, BatchNorm2d
+from fastbn.layers.block import Block
 from fastbn.layers.linear import Linear
 from fastbn.layers.parameter import Parameter
 
@@ -32,6 +34,7 @@ class FusesReLU(Protocol):
     def _forward_relu(self, x: Array, relu: ReLU, *, training: bool) -> Array: ...
     def _backward_relu(self, dy: Array, relu: ReLU, *, need_dx: bool = True) -> Array | None: ...
     def parameters(self) -> list[Parameter]: ...
+    def forget(self) -> None: ...
 
 
 class ReLUPair:
@@ -56,16 +59,33 @@ class ReLUPair:
         """Parameters of the pair."""
         return self._layer.parameters()
 
+    def forget(self) -> None:
+        """Drop what both layers keep."""
+        self._layer.forget()
+        self._relu.forget()
 
-Unit: TypeAlias = Layer | ReLUPair
+
+Unit: TypeAlias = Layer | ReLUPair | Block
 
 
 def units(layers: Iterable[Layer]) -> list[Unit]:
-    """`layers` in order, each fused with the ReLU after it where it can be."""
+    """`layers` in order, each fused with what follows it where that can be."""
     result: list[Unit] = []
     for layer in layers:
-        if type(layer) is ReLU and result and type(result[-1]) in FUSES_RELU:
-            result[-1] = ReLUPair(cast(FusesReLU, result[-1]), layer)
-        else:
+        fused = _fused(result[-1], layer) if result else None
+        if fused is None:
             result.append(layer)
+        else:
+            result[-1] = fused
     return result
+
+
+def _fused(unit: Unit, layer: Layer) -> Unit | None:
+    """Make one unit of `unit` and the layer after it, if that can be."""
+    if type(unit) is Linear and type(layer) is BatchNorm1d:
+        return Block(unit, layer)
+    if type(layer) is not ReLU:
+        return None
+    if isinstance(unit, Block):
+        return unit.with_relu(layer)
+    return ReLUPair(cast(FusesReLU, unit), layer) if type(unit) in FUSES_RELU else None

@@ -41,7 +41,8 @@ class Sequential(Layer):
 
     Notes
     -----
-    A Linear or BatchNorm directly before a ReLU runs with it in one kernel call (see `fuse`).
+    A Linear with the BatchNorm1d after it, and a Linear or BatchNorm with the ReLU after it, run in
+    one kernel call, all three of them too (see `fuse`).
     """
 
     def __init__(self, *layers: Layer) -> None:
@@ -89,8 +90,8 @@ class Sequential(Layer):
 
     def forget(self) -> None:
         """Drop what the layers keep of the last training forward."""
-        for layer in self.layers:
-            layer.forget()
+        for unit in self._units:
+            unit.forget()
 
     def children(self) -> list[tuple[str, Layer]]:
         """List the layers, named by their places."""

@@ -1,0 +1,157 @@
+"""The fused block: Linear, BatchNorm1d and, if it follows, ReLU in one kernel call each way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastbn import _core
+from fastbn.functional import Array
+from fastbn.layers.activation import ReLU
+from fastbn.layers.batchnorm import BatchNorm1d
+from fastbn.layers.check import check_gradient, check_input
+from fastbn.layers.linear import Linear
+from fastbn.layers.parameter import Parameter
+
+__all__ = ["Block"]
+
+
+class Block:
+    """Layers that a `Sequential` runs as one, to the same bits.
+
+    The kernel goes panel by panel through the columns of the product, so that batch normalization
+    and ReLU find them in cache.  Each layer keeps what it would have kept alone, so that a user may
+    walk back over the layers by hand.  What the kernel does not do (ghost batches, other than two
+    dimensions, empty batches) the layers do one by one.
+    """
+
+    def __init__(self, linear: Linear, norm: BatchNorm1d, relu: ReLU | None = None) -> None:
+        self._linear, self._norm, self._relu = linear, norm, relu
+        self._ran: tuple[Any, Any] | None = None  # what the layers kept of the last fused forward
+
+    def with_relu(self, relu: ReLU) -> Block | None:
+        """Make the block that ends in `relu`; None if this one does already."""
+        return Block(self._linear, self._norm, relu) if self._relu is None else None
+
+    def forward(self, x: Array, *, training: bool = False) -> Array:
+        """All layers' forward."""
+        if not training:
+            return self._infer(x)
+        self.forget()
+        if not self._fits(x):
+            return self._norm_forward(self._linear.forward(x, training=True), training=True)
+        return self._train(x)
+
+    def backward(self, dy: Array) -> Array:
+        """All layers' backward."""
+        dx = self._backward(dy, need_dx=True)
+        assert dx is not None
+        return dx
+
+    def backward_parameters(self, dy: Array) -> None:
+        """All layers' backward without dx."""
+        self._backward(dy, need_dx=False)
+
+    def parameters(self) -> list[Parameter]:
+        """Parameters of the layers."""
+        return self._linear.parameters() + self._norm.parameters()
+
+    def forget(self) -> None:
+        """Drop what the layers keep of the last training forward."""
+        self._ran = None
+        self._linear.forget()
+        self._norm.forget()
+        if self._relu is not None:
+            self._relu.forget()
+
+    # -- forward -------------------------------------------------------------------------------
+
+    def _infer(self, x: Array) -> Array:
+        z = self._linear.forward(x)
+        norm = self._norm
+        if norm.running_mean is None or z.ndim != 2 or z.dtype != norm.dtype:
+            return self._norm_forward(z, training=False)
+        check_input(norm, z, norm.num_features, axis=1)
+        y, _ = norm._normalize(z, False, self._activation(), z, None)  # z is nobody else's
+        return y
+
+    def _fits(self, x: Array) -> bool:
+        linear, norm = self._linear, self._norm
+        return (
+            getattr(x, "ndim", 0) == 2
+            and len(x) > 1
+            and linear.dtype == norm.dtype
+            and linear.out_features == norm.num_features
+            and norm.virtual_batch_size is None
+        )
+
+    def _train(self, x: Array) -> Array:
+        linear, norm = self._linear, self._norm
+        x = check_input(linear, x, linear.in_features, axis=-1)
+        shape = len(x), linear.out_features
+        z, out = linear._y.lend(shape, x.dtype), norm._y.lend(shape, x.dtype)
+        gamma, beta = norm._affine()
+        momentum, batches = norm._momentum_and_batches()
+        y, cache = _core.linear_batch_norm(
+            x,
+            linear.weight.data,
+            None if linear.bias is None else linear.bias.data,
+            gamma,
+            beta,
+            norm.running_mean,
+            norm.running_var,
+            momentum,
+            norm.eps,
+            True,  # the unbiased variance enters the running one, as in PyTorch
+            self._relu is not None,
+            z,
+            out,
+            batches,
+        )
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked += 1
+        linear._saved, norm._saved = (x.shape, x), (cache, self._activation())
+        if self._relu is not None:
+            self._relu._keep(y)
+        self._ran = linear._saved, norm._saved
+        return y
+
+    def _norm_forward(self, z: Array, *, training: bool) -> Array:
+        if self._relu is None:
+            return self._norm.forward(z, training=training)
+        return self._norm._forward_relu(z, self._relu, training=training)
+
+    def _activation(self) -> Any:
+        return None if self._relu is None else "relu"
+
+    # -- backward ------------------------------------------------------------------------------
+
+    def _backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+        linear, norm = self._linear, self._norm
+        saved = linear._recall(), norm._recall()
+        if self._ran is None or saved[0] is not self._ran[0] or saved[1] is not self._ran[1]:
+            # Not fused, or a layer has been called alone since.
+            dz = norm.backward(dy) if self._relu is None else norm._backward_relu(dy, self._relu)
+            return linear.backward(dz, need_dx=need_dx)
+        (shape, x), (cache, _) = saved
+        dy = check_gradient(norm, dy, (len(x), linear.out_features))
+        dx = linear._dx.lend(shape, linear.dtype) if need_dx else None
+        dz = norm._dx.lend(dy.shape, linear.dtype) if need_dx else None
+        _core.linear_batch_norm_backward(
+            dy,
+            x,
+            linear.weight.data,
+            cache,
+            need_dx,
+            linear.bias is not None,
+            dx,
+            dz,
+            linear.weight.grad,
+            None if linear.bias is None else linear.bias.grad,
+            None if norm.gamma is None else norm.gamma.grad,
+            None if norm.beta is None else norm.beta.grad,
+        )
+        return dx
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the last training step out of copies and pickles."""
+        return {**vars(self), "_ran": None}
