@@ -18,8 +18,8 @@ from fastbn.layers.workspace import Workspace
 
 __all__ = ["Linear"]
 
-# `_core.gemm` is called by position, alpha, beta, trans_a, trans_b: keywords would double the cost of
-# the call, which counts in a small batch.
+# `_core.gemm` is called by position, alpha, beta, trans_a, trans_b: keywords would double the cost
+# of the call, which counts in a small batch.
 
 
 class Linear(Layer):
