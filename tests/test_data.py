@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import sys
 import tracemalloc
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fastbn
 from fastbn.data import MiniBatches, Tail, as_generator, take_batch, train_validation_split
 
 TAILS: tuple[Tail, ...] = ("keep", "drop", "merge")
@@ -289,6 +291,40 @@ def test_take_batch(dtype: str, shape: tuple[int, ...]) -> None:
     assert np.array_equal(batch, x[[9, 0, 4, 4]])
     assert np.shares_memory(batch, out)
     assert not out[4:].any()
+
+
+@pytest.mark.parametrize("features", [1, 15, 16, 17, 784])
+@pytest.mark.parametrize("rows", [1, 2, 63, 500])
+def test_take_batch_by_several_threads(features: int, rows: int) -> None:
+    x = np.arange(200 * features, dtype=np.float32).reshape(200, features)
+    indices = np.random.default_rng(0).integers(200, size=rows)
+    for threads in (1, 2, 3):
+        out = np.full((rows + 1, features), -1, np.float32)
+        with fastbn.threads(threads):
+            batch = take_batch(x, indices, out)
+        assert np.array_equal(batch, x[indices])
+        assert (out[rows:] == -1).all()
+
+
+def test_take_batch_of_objects_counts_their_references() -> None:
+    samples = np.array([["a", "b"], ["c", "d"]], dtype=object)
+    thing = object()
+    samples[1, 0] = thing
+    before = sys.getrefcount(thing)
+    out = np.empty((3, 2), dtype=object)
+    take_batch(samples, np.array([1, 1, 0]), out)
+    assert sys.getrefcount(thing) == before + 2
+
+
+def test_take_batch_into_the_samples_themselves() -> None:
+    x = np.arange(20.0).reshape(10, 2)
+    expected = x[[3, 2, 1]]
+    assert np.array_equal(take_batch(x, np.array([3, 2, 1]), x), expected)
+
+
+def test_take_batch_with_row_numbers_of_any_stride() -> None:
+    x, out = np.arange(20.0).reshape(10, 2), np.empty((5, 2))
+    assert np.array_equal(take_batch(x, np.arange(10)[::-2], out), x[::-2])
 
 
 def test_take_batch_of_strided_samples() -> None:

@@ -123,6 +123,7 @@ void register_matmul(py::module_& m);
 void register_batchnorm(py::module_& m);
 void register_block(py::module_& m);
 void register_nn(py::module_& m);
+void register_data(py::module_& m);
 void register_probe(py::module_& m);
 void register_runtime(py::module_& m);
 void register_capi(py::module_& m);

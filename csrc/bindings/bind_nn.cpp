@@ -317,9 +317,8 @@ void register_nn(py::module_& m) {
         arg("label_smoothing") = 0.0);
   m.def("cross_entropy_backward", &cross_entropy_backward_binding, arg("cache"),
         arg("out") = py::none());
-  m.def("sgd_update", &sgd_update_binding, arg("param"), arg("grad"), arg("velocity"),
-        py::kw_only(), arg("lr"), arg("momentum") = 0.0, arg("nesterov") = false,
-        arg("weight_decay") = 0.0);
+  m.def("sgd_update", &sgd_update_binding, arg("param"), arg("grad"), arg("velocity"), arg("lr"),
+        arg("momentum") = 0.0, arg("nesterov") = false, arg("weight_decay") = 0.0);
   m.def("adam_update", &adam_update_binding, arg("param"), arg("grad"), arg("m"), arg("v"),
         py::kw_only(), arg("step"), arg("lr"), arg("beta1") = 0.9, arg("beta2") = 0.999,
         arg("eps") = 1e-8, arg("weight_decay") = 0.0, arg("decoupled") = false);

@@ -10,6 +10,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   fastbn::bindings::register_batchnorm(m);
   fastbn::bindings::register_block(m);
   fastbn::bindings::register_nn(m);
+  fastbn::bindings::register_data(m);
   fastbn::bindings::register_probe(m);
   fastbn::bindings::register_runtime(m);
   fastbn::bindings::register_capi(m);

@@ -56,6 +56,7 @@ struct NNKernels {
                                  double scale, T* dx);
   void (*sgd)(index_t n, T* p, const T* g, T* velocity, SgdStep<T> step);  // velocity may be null
   void (*adam)(index_t n, T* p, const T* g, T* m, T* v, AdamStep<T> step);
+  void (*rescale)(index_t n, const unsigned char* x, T* y, T scale, T offset);
 };
 
 }  // namespace fastbn

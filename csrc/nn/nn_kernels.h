@@ -4,6 +4,7 @@
 #include "nn/activation_kernel.h"
 #include "nn/nn_args.h"
 #include "nn/optimizer_kernel.h"
+#include "nn/rescale_kernel.h"
 #include "nn/softmax_kernel.h"
 
 namespace fastbn {
@@ -23,6 +24,7 @@ constexpr NNKernels<T> nn_kernels() {
       cross_entropy_backward<T>,
       sgd<T>,
       adam<T>,
+      rescale<T>,
   };
 }
 

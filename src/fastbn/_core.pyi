@@ -22,7 +22,6 @@ def gemm(
     a: Array,
     b: Array,
     c: Array | None = None,
-    *,
     alpha: float = 1.0,
     beta: float = 0.0,
     trans_a: bool = False,
@@ -145,7 +144,6 @@ def sgd_update(
     param: Array,
     grad: Array,
     velocity: Array | None,
-    *,
     lr: float,
     momentum: float = 0.0,
     nesterov: bool = False,
@@ -168,6 +166,18 @@ def adam_update(
     decoupled: bool = False,
 ) -> None:
     """One step of Adam (L2 in the gradient) or, if `decoupled`, AdamW; `step` counts from 1."""
+
+# -- data ----------------------------------------------------------------------------------------
+
+def gather_rows(x: Array, indices: NDArray[np.intp], out: Array) -> bool:
+    """`out[i] = x[indices[i]]` of any dtype, once all is checked.
+
+    False, and nothing is written, where `x` is not C-contiguous, holds objects or shares memory
+    with `out`: the caller copies then.
+    """
+
+def rescale(x: NDArray[np.uint8], out: Array, scale: float, offset: float) -> Array:
+    """`out = x * scale + offset`, of any shape, each operation rounded; `out` is a float array."""
 
 # -- probe ---------------------------------------------------------------------------------------
 

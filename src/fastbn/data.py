@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbn import _core
+
 __all__ = ["Indices", "MiniBatches", "Tail", "as_generator", "take_batch", "train_validation_split"]
 
 Indices: TypeAlias = NDArray[np.intp] | slice
@@ -22,8 +24,6 @@ Tail: TypeAlias = Literal["keep", "drop", "merge"]
 """What becomes of the samples that are left when batch_size does not divide their number."""
 
 Array: TypeAlias = NDArray[Any]
-
-_INTP = np.dtype(np.intp)  # comparing with np.intp itself would make one each time
 
 
 class MiniBatches:
@@ -263,7 +263,7 @@ def take_batch(x: Array, indices: Indices, out: Array) -> Array:
     Parameters
     ----------
     x : array, shape (n, ...)
-        The samples or labels, of any dtype; fastest when C-contiguous.
+        The samples or labels, of any dtype; by several threads when C-contiguous.
     indices : array of intp, shape (b,), or slice
         Rows to take, as `MiniBatches.epoch_indices` gives them.
     out : array, shape (m, ...), m >= b
@@ -285,24 +285,10 @@ def take_batch(x: Array, indices: Indices, out: Array) -> Array:
     """
     if isinstance(indices, slice):
         return x[indices]
-    if indices.dtype != _INTP or indices.ndim != 1:
-        raise TypeError(f"indices must be a vector of intp, not {indices.ndim}-D {indices.dtype}")
-    rows = len(indices)
-    if out.dtype != x.dtype:
-        raise TypeError(f"out has dtype {out.dtype}, x has {x.dtype}")
-    if len(out) < rows or out.shape[1:] != x.shape[1:] or not out.flags.c_contiguous:
-        raise ValueError(
-            f"out must be contiguous with at least shape {(rows, *x.shape[1:])}, not {out.shape}"
-        )
-    # One reduction finds both ends: as unsigned numbers the negative ones are the largest.
-    if rows and (largest := np.maximum.reduce(indices.view(np.uintp))) >= len(x):
-        raise IndexError(f"row {largest.astype(np.intp)} of {len(x)} rows")
-    batch = out[:rows]
-    if x.flags.c_contiguous:
-        # "raise", the default, would gather into a copy of out first: three times slower.
-        x.take(indices, 0, batch, "clip")
-    else:
-        batch[...] = x[indices]  # take would copy the whole of x, not only these rows
+    gathered = _core.gather_rows(x, indices, out)
+    batch = out[: len(indices)]
+    if not gathered:
+        batch[...] = x[indices]
     return batch
 
 

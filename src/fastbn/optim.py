@@ -250,10 +250,10 @@ class SGD(Optimizer):
             segment.data,
             segment.grad,
             segment.state.get("velocity"),
-            lr=self.lr,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=weight_decay,
+            self.lr,
+            self.momentum,
+            self.nesterov,
+            weight_decay,
         )
 
 

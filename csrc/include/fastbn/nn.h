@@ -49,4 +49,13 @@ struct AdamOptions {
 template <class T>
 void adam_update(index_t n, T* p, const T* g, T* m, T* v, const AdamOptions& options);
 
+// y = x * scale + offset of bytes, each operation rounded.
+template <class T>
+void rescale(index_t n, const unsigned char* x, T* y, T scale, T offset);
+
+// Row i of `to` becomes row rows[i] of `from`, rows of `row_bytes` bytes one after the other; `to`
+// overlaps neither `from` nor `rows`.
+void gather_rows(const void* from, std::size_t row_bytes, const index_t* rows, index_t count,
+                 void* to);
+
 }  // namespace fastbn

@@ -7,6 +7,7 @@ from fastbn.layers.dropout import Dropout
 from fastbn.layers.flatten import Flatten
 from fastbn.layers.linear import Linear
 from fastbn.layers.parameter import Parameter
+from fastbn.layers.rescaling import Rescaling
 from fastbn.layers.sequential import Sequential
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Linear",
     "Parameter",
     "ReLU",
+    "Rescaling",
     "Sequential",
     "Sigmoid",
     "Softmax",

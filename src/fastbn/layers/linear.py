@@ -18,6 +18,9 @@ from fastbn.layers.workspace import Workspace
 
 __all__ = ["Linear"]
 
+# `_core.gemm` is called by position, alpha, beta, trans_a, trans_b: keywords would double the cost
+# of the call, which counts in a small batch.
+
 
 class Linear(Layer):
     """``y = x @ weight + bias`` over the last axis.
@@ -94,7 +97,7 @@ class Linear(Layer):
             self.forget()
             y = self._y.lend((len(rows), self.out_features), self.dtype)
         bias = None if self.bias is None else self.bias.data
-        y = _core.gemm(rows, self.weight.data, y, bias=bias, activation=activation)
+        y = _core.gemm(rows, self.weight.data, y, 1.0, 0.0, False, False, bias, activation)
         if training:
             self._saved = x.shape, rows
         return y if rows is x else y.reshape(*x.shape[:-1], self.out_features)
@@ -112,13 +115,13 @@ class Linear(Layer):
         shape, rows = self._recall()
         dy = check_gradient(self, dy, (*shape[:-1], self.out_features))
         dy = as_rows(dy)
-        _core.gemm(rows, dy, self.weight.grad, trans_a=True)
+        _core.gemm(rows, dy, self.weight.grad, 1.0, 0.0, True)
         if self.bias is not None:
             _core.column_sums(dy, self.bias.grad)
         if not need_dx:
             return None
         dx = self._dx.lend(rows.shape, self.dtype)
-        return _core.gemm(dy, self.weight.data, dx, trans_b=True).reshape(shape)
+        return _core.gemm(dy, self.weight.data, dx, 1.0, 0.0, False, True).reshape(shape)
 
     def backward_parameters(self, dy: Array) -> None:
         """``backward(dy, need_dx=False)``."""

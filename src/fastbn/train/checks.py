@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbn.layers import BatchNorm1d, BatchNorm2d, Layer
+from fastbn.layers import BatchNorm1d, BatchNorm2d, Layer, Rescaling, Sequential
 
 Array: TypeAlias = NDArray[Any]
 
 
-def check_samples(x: ArrayLike, dtype: np.dtype[Any] | None, name: str = "x") -> Array:
-    """Return samples as an array of the net's dtype.
+class Accepted(NamedTuple):
+    """What a net takes: samples of `dtype` (None takes any) and, where it rescales them, bytes."""
+
+    dtype: np.dtype[Any] | None
+    pixels: bool
+
+
+def accepted(net: Layer) -> Accepted:
+    """Return what a net takes."""
+    parameters = net.parameters()
+    first = net
+    while isinstance(first, Sequential) and len(first):
+        first = first[0]
+    return Accepted(parameters[0].data.dtype if parameters else None, isinstance(first, Rescaling))
+
+
+def check_samples(x: ArrayLike, accepts: Accepted, name: str = "x") -> Array:
+    """Return samples as an array of a dtype that the net takes.
 
     Parameters
     ----------
     x : array_like, shape (n, ...)
-    dtype : dtype or None
-        What the samples must have; None takes any.
+    accepts : Accepted
     name : str
         What errors call the samples.
 
@@ -38,27 +53,27 @@ def check_samples(x: ArrayLike, dtype: np.dtype[Any] | None, name: str = "x") ->
     x = np.asarray(x)
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(f"{name} has no samples: its shape is {x.shape}")
-    if dtype is not None and x.dtype != dtype:
+    dtype, pixels = accepts
+    if dtype is not None and x.dtype != dtype and not (pixels and x.dtype == np.uint8):
         raise TypeError(f"{name} is {x.dtype}, the net is {dtype}: {_remedy(name, x, dtype)}")
     return x
 
 
 def _remedy(name: str, x: Array, dtype: np.dtype[Any]) -> str:
     if x.dtype == np.uint8:
-        return f"convert images with {name}.astype(numpy.{dtype}) / 255"
+        return f"convert images with {name}.astype(numpy.{dtype}) / 255, or begin with Rescaling"
     return f"convert with {name}.astype(numpy.{dtype}), or build the net in the other dtype"
 
 
 def check_pair(
-    x: ArrayLike, y: ArrayLike, dtype: np.dtype[Any] | None, *, prefix: str = ""
+    x: ArrayLike, y: ArrayLike, accepts: Accepted, *, prefix: str = ""
 ) -> tuple[Array, Array]:
     """Return samples and targets as arrays of one length.
 
     Parameters
     ----------
     x, y : array_like, shape (n, ...)
-    dtype : dtype or None
-        What the samples must have; None takes any.
+    accepts : Accepted
     prefix : str
         Stands before x and y in errors, such as "validation ".
 
@@ -78,7 +93,7 @@ def check_pair(
     x = np.asarray(x)
     if x.ndim and len(x) != length:
         raise ValueError(f"{prefix}x has {len(x)} samples, but {prefix}y has {length}")
-    return check_samples(x, dtype, f"{prefix}x"), y
+    return check_samples(x, accepts, f"{prefix}x"), y
 
 
 def check_epochs(epochs: int, done: int) -> int:

@@ -15,7 +15,14 @@ from fastbn.losses import Loss
 from fastbn.optim import Optimizer
 from fastbn.train.accounting import Accounting
 from fastbn.train.callbacks import Callback, CallbackList, Logs
-from fastbn.train.checks import check_epochs, check_pair, check_samples, has_batch_norm
+from fastbn.train.checks import (
+    Accepted,
+    accepted,
+    check_epochs,
+    check_pair,
+    check_samples,
+    has_batch_norm,
+)
 from fastbn.train.history import History
 from fastbn.train.loop import TrainingLoop
 from fastbn.train.means import Means
@@ -87,6 +94,7 @@ class Trainer:
         self.rng = as_generator(rng)
         self.history = History(Accounting(0, 0, 0, 0, ""))
         self.stop_training = False
+        self._accepted: tuple[Layer, Accepted] | None = None
         self._id = uuid.uuid4().hex  # marks the histories of this trainer
         CallbackList(self.callbacks, self)  # refuses what is no callback here, not in `fit`
 
@@ -115,7 +123,7 @@ class Trainer:
         Parameters
         ----------
         x : array_like, shape (n, ...)
-            Samples, in the dtype of the net.
+            Samples, in the dtype of the net; or uint8 if it begins with a `Rescaling`.
         y : array_like, shape (n, ...)
             Targets, as the loss takes them: class numbers of shape (n,) for `CrossEntropyLoss`.
         epochs : int
@@ -166,7 +174,7 @@ class Trainer:
         """
         self._check_resume(resume)
         epochs = check_epochs(epochs, 0 if resume is None else resume.epochs)
-        samples = check_pair(x, y, self._dtype())
+        samples = check_pair(x, y, self._accepts())
         train, validation = self._set_aside(*samples, validation_data, validation_split)
         batches = self._batches(len(train[0]), batch_size, shuffle, tail, resume)
         self.history = self._new_history(batches, epochs, resume)
@@ -186,7 +194,7 @@ class Trainer:
         Parameters
         ----------
         x : ndarray, shape (batch, ...)
-            Samples, in the dtype of the net.
+            Samples, in the dtype of the net; or uint8 if it begins with a `Rescaling`.
         y : ndarray, shape (batch, ...)
             Targets, as the loss takes them.
 
@@ -200,7 +208,7 @@ class Trainer:
         ValueError, TypeError
             As in `fit`.
         """
-        return self._train_batch(*check_pair(x, y, self._dtype()))["loss"]
+        return self._train_batch(*check_pair(x, y, self._accepts()))["loss"]
 
     # -- evaluation ------------------------------------------------------------------------------
 
@@ -210,7 +218,7 @@ class Trainer:
         Parameters
         ----------
         x : array_like, shape (n, ...)
-            Samples, in the dtype of the net.
+            Samples, in the dtype of the net; or uint8 if it begins with a `Rescaling`.
         y : array_like, shape (n, ...)
             Targets, as the loss takes them.
 
@@ -224,7 +232,7 @@ class Trainer:
         ValueError, TypeError
             As in `fit`.
         """
-        return self._evaluate(*check_pair(x, y, self._dtype())).means()
+        return self._evaluate(*check_pair(x, y, self._accepts())).means()
 
     def predict(self, x: ArrayLike) -> Array:
         """Compute what the net says of samples, without training.
@@ -232,7 +240,7 @@ class Trainer:
         Parameters
         ----------
         x : array_like, shape (n, ...)
-            Samples, in the dtype of the net.
+            Samples, in the dtype of the net; or uint8 if it begins with a `Rescaling`.
 
         Returns
         -------
@@ -247,7 +255,7 @@ class Trainer:
         TypeError
             If x has another dtype than the net.
         """
-        samples = check_samples(x, self._dtype())
+        samples = check_samples(x, self._accepts())
         result: Array | None = None
         for part in _slices(len(samples)):
             y = self.net.forward(samples[part], training=False)
@@ -282,10 +290,11 @@ class Trainer:
 
     # -- what a training starts from -------------------------------------------------------------
 
-    def _dtype(self) -> np.dtype[Any] | None:
-        """Return the dtype of the net; None of a net without parameters."""
-        parameters = self.net.parameters()
-        return parameters[0].data.dtype if parameters else None
+    def _accepts(self) -> Accepted:
+        """Return what the net takes: asked for once, since a net's parameters take time to find."""
+        if self._accepted is None or self._accepted[0] is not self.net:
+            self._accepted = self.net, accepted(self.net)
+        return self._accepted[1]
 
     def _set_aside(
         self,
@@ -302,7 +311,7 @@ class Trainer:
             raise ValueError("give validation_data or validation_split, not both")
         if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
             raise TypeError("validation_data is a pair (x, y)")
-        return (x, y), check_pair(*validation_data, self._dtype(), prefix="validation ")
+        return (x, y), check_pair(*validation_data, self._accepts(), prefix="validation ")
 
     def _check_resume(self, resume: History | None) -> None:
         if resume is None:
