@@ -157,9 +157,7 @@ Counted counted(const Arrays<T>& a, const Piece& p) {
 template <class T>
 Range group_rows(const ChannelView<const T>& x, const BatchNormCounting<T>& counting, index_t g) {
   const index_t rows = x.outer / counting.samples;
-  const Range samples =
-      share(counting.samples, 1, static_cast<int>(counting.groups), static_cast<int>(g));
-  return {samples.begin * rows, samples.end * rows};
+  return {counting.first_sample(g) * rows, counting.first_sample(g + 1) * rows};
 }
 
 // Scratch for one group: moments or sums, two doubles and a T for every piece and channel; a

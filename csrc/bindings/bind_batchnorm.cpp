@@ -202,8 +202,8 @@ void require_enough_weights(const T* weights, const ChannelView<const T>& x,
                             const BatchNormCounting<T>& counting) {
   const py::ssize_t of_sample = x.outer * x.inner / counting.samples;
   for (index_t g = 0; g < counting.groups; ++g) {
-    const T* w = weights + counting.samples * g / counting.groups * of_sample;
-    const T* end = weights + counting.samples * (g + 1) / counting.groups * of_sample;
+    const T* w = weights + counting.first_sample(g) * of_sample;
+    const T* end = weights + counting.first_sample(g + 1) * of_sample;
     py::ssize_t counted = 0;
     for (; w < end; ++w) counted += *w > 0;
     if (counted > 1) continue;

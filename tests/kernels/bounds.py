@@ -77,6 +77,107 @@ def sum_bound(n: int, dtype: Any, magnitude: Array) -> Array:
 
 # -- batch norm ------------------------------------------------------------------------------------
 
+PIECE_ROWS, PIECE_VALUES = 256, 16 * 1024  # channels last, channels first
+WIDTHS = (1, 2, 4, 8, 16)  # lanes of a register, of all instruction sets
+
+
+def _pieces(n: int, inner: int) -> list[slice]:
+    """Cut a channel's positions, as the kernels take their moments."""
+    cols = min(inner, PIECE_VALUES)
+    rows = PIECE_ROWS if inner == 1 else max(1, PIECE_VALUES // cols)
+    if rows > 1 or cols == inner:
+        return [slice(i, min(i + rows * cols, n)) for i in range(0, n, rows * cols)]
+    return [
+        slice(o + j, o + min(j + cols, inner))
+        for o in range(0, n, inner)
+        for j in range(0, inner, cols)
+    ]
+
+
+def _first_values(n: int, inner: int) -> set[int]:
+    """How many values of a piece of n give its center; channels first, for every width."""
+    if inner == 1:
+        return {min(n, GROUP)}
+    counts = set()
+    for width in WIDTHS:
+        most, cols = GROUP * 4 * width, min(inner, n)
+        if cols > most:
+            counts.add(most)
+            continue
+        rows = 1 + cols % 2 if most < 2 * cols else most // cols // 2 * 2
+        counts.add(min(rows * cols, n))
+    return counts
+
+
+@dataclass
+class _Moments:
+    n: float
+    mean: Array
+    squares: Array
+    e_mean: Array
+    e_squares: Array
+    centers: Array  # one or several, which the kernel may have used
+    distance: Array  # of the mean from the center at most
+
+
+def _moments_of_piece(x: Array, w: Array, inner: int, dtype: Any) -> _Moments:
+    """Bound the errors of one piece's moments: docs/numerics.md derives them.
+
+    With d = x - center the kernel adds up w d and w d^2, and with D = |center - mean|
+
+        squares = sum(w d^2) - sum(w d)^2 / n,  sum(w d^2) = squares + n D^2,  |sum(w d)| = n D
+    """
+    u, lost = unit_roundoff(dtype), smallest(dtype)
+    n, column = w.sum(), w[:, None]
+    counted = np.flatnonzero(w)
+    first = x[counted[0]]
+    mean = first + (column * (x - first)).sum(axis=0) / n
+    centers, distance = [], np.zeros_like(mean)
+    for count in _first_values(len(x), inner):
+        part = column[:count]
+        total = part.sum() if part.any() else 1
+        center = first + (part * (x[:count] - first)).sum(axis=0) / total
+        rounded = (GROUP + 6) * u * (part * abs(x[:count] - first)).sum(axis=0) / total
+        distance = np.maximum(distance, abs(center - mean) + rounded + u * abs(center))
+        centers.append(center)
+    deviations = column * abs(x - mean)
+    squares = (deviations * abs(x - mean)).sum(axis=0)
+    of_sum = relative_sum_error(len(x), dtype)
+    e_sum = (of_sum + u) * (deviations.sum(axis=0) + n * distance) + len(x) * lost
+    e_second = (of_sum + 3 * u) * (squares + n * distance**2) + len(x) * lost
+    e_squares = e_second + 2 * distance * e_sum + e_sum**2 / n
+    return _Moments(n, mean, squares, e_sum / n, e_squares, np.array(centers), distance)
+
+
+def _moments(x: Array, w: Array, inner: int, dtype: Any) -> _Moments:
+    """Bound the errors of mean and squares after all pieces are merged, in float64."""
+    pieces = [
+        _moments_of_piece(x[cut], w[cut], inner, dtype)
+        for cut in _pieces(len(x), inner)
+        if w[cut].any()
+    ]
+    u = unit_roundoff(np.float64)
+    centers = np.concatenate([p.centers for p in pieces])
+    spread = np.ptp(centers, axis=0) + 2 * np.max([p.distance for p in pieces], axis=0)
+    all_, *rest = pieces
+    for p in rest:
+        n, part, weight = all_.n + p.n, p.n / (all_.n + p.n), all_.n * p.n / (all_.n + p.n)
+        d = abs(p.mean - all_.mean)
+        e_d = all_.e_mean + p.e_mean + 5 * u * spread
+        squares = all_.squares + p.squares + d * d * weight
+        e_squares = all_.e_squares + p.e_squares + weight * (2 * d * e_d + e_d**2 + 5 * u * d * d)
+        all_ = _Moments(
+            n,
+            all_.mean + (p.mean - all_.mean) * part,
+            squares,
+            (1 - part) * all_.e_mean + part * (p.e_mean + 8 * u * spread) + u * spread,
+            e_squares + 2 * u * squares,
+            all_.centers,
+            all_.distance,
+        )
+    all_.e_mean = all_.e_mean + 2 * u * spread
+    return all_
+
 
 @dataclass
 class BatchNormBounds:
@@ -102,28 +203,32 @@ def batch_norm_bounds(
     *,
     var: Array | None = None,
     g: Array | None = None,
+    inner: int = 1,
+    counts: Array | None = None,
 ) -> BatchNormBounds:
     """Bounds for x of (rows, channels), all arrays in the oracle's precision.
+
+    `inner` positions of a channel are neighbours in memory, 1 if channels come last.  `counts` are
+    the weights of the rows; where one is 0, x and g must be finite.
 
     `mean` is the kernel's: the exact one plus an error that the kernel knows, `low`, and corrects
     by y = (x - mean) * scale + (shift - low * scale).  With `var` given the statistics are
     constants and without error.  `g` is the gradient of the result, masked where ReLU cut it.
     """
-    n, u, lost = x.shape[0], unit_roundoff(dtype), smallest(dtype)
+    u, lost = unit_roundoff(dtype), smallest(dtype)
+    w = np.ones(len(x), x.dtype) if counts is None else counts.astype(x.dtype)
+    n, column = w.sum(), w[:, None]
     # Where the oracle has no more digits, its error is of the same kind and size.
     allowed = SECOND_ORDER * (1 + unit_roundoff(oracle_dtype(dtype)) / u)
-    of_sum = relative_sum_error(n, dtype)
+    of_sum = relative_sum_error(len(x), dtype)
     d = x - mean
     if var is None:
-        low = d.mean(axis=0)
-        squares = (d * d).mean(axis=0)
-        var = np.maximum(squares - low * low, 0)
-        # Sums of deviations, each rounded once; their squares are rounded twice more.
-        e_low = (of_sum + u) * abs(d).mean(axis=0) + u * abs(low) + lost
-        e_var = (of_sum + 4 * u) * squares + 2 * abs(low) * e_low + e_low**2 + u * var + lost
-        # The first pass adds up deviations from the first row.
-        e_mean = (of_sum + u) * abs(x - x[0]).mean(axis=0) + u * abs(mean) + lost
-        e_total = e_low + u * abs(mean + low)
+        moments = _moments(x, w, inner, dtype)
+        low = (column * d).sum(axis=0) / n
+        var = moments.squares / n
+        e_low = moments.e_mean + u * abs(low) + lost
+        e_var = moments.e_squares / n + 2 * u * var + lost
+        e_mean = e_total = e_low + u * abs(mean + low)
     else:
         low = e_low = e_var = e_mean = e_total = np.zeros_like(mean)
 
@@ -149,7 +254,8 @@ def batch_norm_bounds(
     if g is None:
         return bounds
 
-    # dbeta = sum g;  dgamma = invstd (sum g d - low sum g)
+    # dbeta = sum g;  dgamma = invstd (sum g d - low sum g), both where the weight is not 0
+    g = np.where(column > 0, g, 0)
     total, product = g.sum(axis=0), (g * (d - low)).sum(axis=0)
     e_total = of_sum * abs(g).sum(axis=0) + lost
     e_product = (of_sum + 3 * u) * abs(g * d).sum(axis=0) + lost
@@ -158,7 +264,7 @@ def batch_norm_bounds(
     e_dgamma = invstd * e_product + abs(dgamma) * (r_invstd + 3 * u)
     bounds.dbeta = (e_total + u * abs(total)) * allowed
     bounds.dgamma = (e_dgamma + lost) * allowed
-    # dx = scale g + (slope (x - mean) + constant)
+    # dx = scale g + w (slope (x - mean) + constant)
     e_dx = abs(scale * g) * (r_scale + 2 * u) + lost
     if e_low.any() or e_mean.any():
         slope = -scale * invstd * dgamma / n
@@ -170,7 +276,7 @@ def batch_norm_bounds(
             + abs(slope) * (e_low + u * abs(low))
             + u * abs(constant)
         )
-        e_dx = e_dx + abs(d) * e_slope + e_constant
-        e_dx = e_dx + 3 * u * (abs(scale * g) + abs(slope * d) + abs(constant))
+        e_shared = abs(d) * e_slope + e_constant + 4 * u * (abs(slope * d) + abs(constant))
+        e_dx = e_dx + column * e_shared + 3 * u * abs(scale * g)
     bounds.dx = e_dx * allowed
     return bounds

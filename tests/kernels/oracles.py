@@ -68,6 +68,11 @@ def rows_of(x: Array, axis: int) -> Array:
     return moved.reshape(-1, moved.shape[-1])
 
 
+def inner_of(shape: tuple[int, ...], axis: int) -> int:
+    """Count the positions of a channel that lie side by side: 1 where channels come last."""
+    return int(np.prod(shape[axis % len(shape) + 1 :], dtype=int))
+
+
 def shape_back(rows: Array, shape: tuple[int, ...], axis: int) -> Array:
     """Undo rows_of."""
     moved = np.moveaxis(np.empty(shape, np.bool_), axis, -1).shape
@@ -84,6 +89,7 @@ class BatchNorm:
     var: Array
     deviations: Array  # x - mean, more exact than from the rounded mean
     constant: bool  # the statistics were given
+    counts: Array  # (rows, 1): how often each row counts
 
     @property
     def invstd(self) -> Array:
@@ -97,17 +103,17 @@ class BatchNorm:
 
     @property
     def y(self) -> Array:
-        return self.normalized * self.weight + self.shift
+        return np.where(self.counts > 0, self.normalized * self.weight + self.shift, 0)
 
     def backward(self, g: Array) -> tuple[Array, Array, Array]:
         """dx, dgamma, dbeta from the gradient of y (masked already where ReLU cut y)."""
-        normalized = self.normalized
+        normalized, g = self.normalized, np.where(self.counts > 0, g, 0)
         dbeta, dgamma = g.sum(axis=0), (g * normalized).sum(axis=0)
         scale = self.weight * self.invstd
         if self.constant:
             return scale * g, dgamma, dbeta
-        n = g.shape[0]
-        return scale * (g - dbeta / n - normalized * dgamma / n), dgamma, dbeta
+        share = self.counts / self.counts.sum()
+        return scale * (g - share * (dbeta + normalized * dgamma)), dgamma, dbeta
 
 
 def batch_norm(
@@ -117,16 +123,26 @@ def batch_norm(
     eps: float,
     mean: Array | None = None,
     var: Array | None = None,
+    *,
+    counts: Array | None = None,
 ) -> BatchNorm:
-    """Batch norm of (rows, channels); with `mean` and `var`, these, else the batch's own."""
+    """Batch norm of (rows, channels); with `mean` and `var`, these, else the batch's own.
+
+    `counts` are weights of the rows; what x holds where one is 0 does not matter.
+    """
     wide = oracle_dtype(x.dtype.type)
     rows, weight, shift = (a.astype(wide) for a in (x, weight, shift))
+    w = np.ones((len(x), 1), wide) if counts is None else counts.astype(wide).reshape(-1, 1)
+    rows = np.where(w > 0, rows, 0)
     if mean is not None and var is not None:
         mean, var = mean.astype(wide), var.astype(wide)
-        return BatchNorm(rows, weight, shift, eps, mean, var, rows - mean, constant=True)
-    # Deviations from the first row are exact, or nearly so, where the values are large and alike.
-    from_first = rows - rows[0]
-    deviations = from_first - from_first.mean(axis=0)
-    mean = rows[0] + from_first.mean(axis=0)
-    var = (deviations**2).mean(axis=0)
-    return BatchNorm(rows, weight, shift, eps, mean, var, deviations, constant=False)
+        return BatchNorm(rows, weight, shift, eps, mean, var, rows - mean, constant=True, counts=w)
+    # Deviations from one row are exact, or nearly so, where the values are large and alike.
+    first, n = rows[np.argmax(w > 0)], w.sum()
+    from_first = rows - first
+    offset = (w * from_first).sum(axis=0) / n
+    deviations = from_first - offset
+    var = (w * deviations**2).sum(axis=0) / n
+    return BatchNorm(
+        rows, weight, shift, eps, first + offset, var, deviations, constant=False, counts=w
+    )

@@ -87,7 +87,8 @@ void run_reference(Arrays<T>& a, Mode mode) {
   const auto s = a.stats();
   if (mode.training) {
     reference::batch_norm_training(a.input(a.x), p, a.output(a.y), s);
-    reference::update_running(a.channels, a.outer * a.inner, 0.1, true, s, a.running_mean.data(),
+    const double n = double(a.outer * a.inner);
+    reference::update_running(a.channels, &n, 1, {0.1, true}, s, a.running_mean.data(),
                               a.running_var.data());
   } else {
     reference::batch_norm_inference(a.input(a.x), p, a.running_mean.data(), a.running_var.data(),
@@ -222,6 +223,110 @@ void check_constant(Report& report, index_t outer, index_t channels, index_t inn
   }
 }
 
+// Results of a training pass with weights and groups.
+template <class T>
+struct Counted {
+  Arrays<T> a;
+  std::vector<T> statistics, weights;
+  BatchNormCounting<T> counting;
+  std::vector<double> n;
+
+  Counted(const Arrays<T>& arrays, const std::vector<T>& w, index_t groups)
+      : a(arrays),
+        statistics(static_cast<std::size_t>(6 * arrays.channels * groups)),
+        weights(w),
+        counting{weights.data(), groups, arrays.outer},
+        n(static_cast<std::size_t>(groups)) {}
+
+  BatchNormStatistics<T> stats() {
+    T* p = statistics.data();
+    const index_t c = a.channels;
+    return {p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c, 6 * c};
+  }
+  void run(bool relu) {
+    const BatchNormParameters<T> p{a.gamma.data(), a.beta.data(), kEps, relu};
+    const auto x = a.input(a.x);
+    values_of_groups(x, counting, n.data());
+    batch_norm_training(x, p, a.output(a.y), stats(), counting);
+    update_running(a.channels, n.data(), counting.groups, {0, true, 2}, stats(),
+                   a.running_mean.data(), a.running_var.data());
+    batch_norm_backward(a.input(a.dy), x, stats(), true, relu, a.output(a.dx), a.dgamma.data(),
+                        a.dbeta.data(), counting);
+  }
+  void run_reference(bool relu, const std::vector<double>& counts) {
+    const BatchNormParameters<T> p{a.gamma.data(), a.beta.data(), kEps, relu};
+    const auto x = a.input(a.x);
+    reference::batch_norm_training(x, p, a.output(a.y), stats(), counting);
+    reference::update_running(a.channels, counts.data(), counting.groups, {0, true, 2}, stats(),
+                              a.running_mean.data(), a.running_var.data());
+    reference::batch_norm_backward(a.input(a.dy), x, stats(), true, relu, a.output(a.dx),
+                                   a.dgamma.data(), a.dbeta.data(), counting);
+  }
+};
+
+// Weights, a third of them 0 with NaN in x and dy, and groups.  A plain bound: each result comes of
+// some 100 roundings of numbers of the size of the largest, and invstd may multiply them.
+template <class T>
+void check_counted(Report& report, Random& random, index_t outer, index_t channels, index_t inner,
+                   index_t groups) {
+  Arrays<T> original(random, outer, channels, inner, random.below(3), 0.5);
+  std::vector<T> weights = random.values<T>(outer * inner, 0.5, 2);
+  for (index_t p = 0; p < outer * inner; ++p) {
+    const bool needed = p % inner == 0 && p / inner % 2 == 0;
+    if (needed || random.below(3) != 0) continue;
+    weights[static_cast<std::size_t>(p)] = 0;
+    for (index_t c = 0; c < channels; ++c) {
+      const std::size_t i = original.at(p / inner, c, p % inner);
+      original.x[i] = original.dy[i] = std::numeric_limits<T>::quiet_NaN();
+    }
+  }
+  for (const bool relu : {false, true}) {
+    report.at(target() + " " + type_name<T>() + " weighted batch norm (" + std::to_string(outer) +
+              ", " + std::to_string(channels) + ", " + std::to_string(inner) + ") of " +
+              std::to_string(groups) + " groups" + (relu ? " relu" : ""));
+    Counted<T> got(original, weights, groups), threaded(original, weights, groups);
+    Counted<T> want(original, weights, groups);
+    set_num_threads(1);
+    got.run(relu);
+    set_num_threads(2);
+    threaded.run(relu);
+    want.run_reference(relu, got.n);
+    report.require(same_bits(got.a.y, threaded.a.y) && same_bits(got.a.dx, threaded.a.dx) &&
+                       same_bits(got.statistics, threaded.statistics) &&
+                       same_bits(got.a.running_var, threaded.a.running_var) &&
+                       same_bits(got.a.dgamma, threaded.a.dgamma) &&
+                       same_bits(got.a.dbeta, threaded.a.dbeta),
+                   "bits of two threads");
+    report.require(got.a.gaps_are_intact(), "gaps between rows");
+    const auto compare = [&](const char* what, const std::vector<T>& a, const std::vector<T>& b,
+                             double terms) {
+      double largest = 1;
+      for (const T v : b) largest = std::max(largest, v == T(kRogue) ? 0 : std::fabs(double(v)));
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        report.close(what, a[i], b[i], 100 * terms * kUnit<T> * largest);
+      }
+    };
+    const double terms = double(outer * inner);
+    compare("statistics", got.statistics, want.statistics, 1);
+    compare("running_mean", got.a.running_mean, want.a.running_mean, 1);
+    compare("running_var", got.a.running_var, want.a.running_var, 1);
+    compare("y", got.a.y, want.a.y, 1);
+    compare("dx", got.a.dx, want.a.dx, 1);
+    compare("dgamma", got.a.dgamma, want.a.dgamma, std::sqrt(terms));
+    compare("dbeta", got.a.dbeta, want.a.dbeta, std::sqrt(terms));
+  }
+}
+
+template <class T>
+void test_counted(Report& report) {
+  Random random;
+  const index_t shapes[][4] = {
+      {33, 17, 1, 1}, {300, 5, 1, 1}, {50, 20, 1, 3}, {290, 3, 1, 1},
+      {9, 2, 33, 2},  {11, 3, 17, 3}, {4, 2, 70, 1},  {600, 33, 1, 2},
+  };
+  for (const auto& s : shapes) check_counted<T>(report, random, s[0], s[1], s[2], s[3]);
+}
+
 template <class T>
 void test(Report& report) {
   Random random;
@@ -235,6 +340,7 @@ void test(Report& report) {
   }
   check_constant<T>(report, 33, 20, 1);
   check_constant<T>(report, 5, 3, 33);
+  test_counted<T>(report);
 }
 
 }  // namespace

@@ -90,8 +90,9 @@ def check(
     if activation:
         g, expected_y = np.where(y_rows <= 0, 0, g), oracles.relu(exact.y)
     bounds = batch_norm_bounds(
-        exact.x, exact.weight, exact.shift, eps, cache.mean.astype(wide), dtype, g=g
-    )
+        exact.x, exact.weight, exact.shift, eps, cache.mean.astype(wide), dtype, g=g,
+        inner=oracles.inner_of(x.shape, axis),
+    )  # fmt: skip
     within(cache.mean, exact.mean, bounds.mean, "mean")
     within(running_mean, exact.mean, bounds.total_mean, "running mean")
     within(running_var, exact.var, bounds.var, "variance")

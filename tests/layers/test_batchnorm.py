@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import fastbn
 from fastbn.layers import BatchNorm1d, BatchNorm2d, ReLU, Sequential
 
 from .gradients import check_layer
@@ -220,3 +221,69 @@ def test_nan_propagates(rng):
     y = Sequential(BatchNorm1d(3), ReLU())(x, training=True)
     assert np.isnan(y[:, 1]).all()
     assert np.isfinite(y[:, [0, 2]]).all()
+
+
+# -- weights and ghost batches ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("cls", "options", "shape", "axis"), CASES)
+@pytest.mark.parametrize("size", [None, 2])
+def test_weights_and_ghost_batches_are_those_of_batch_norm(
+    rng, cls, options, shape, axis, dtype, size
+):
+    options = {**options, "virtual_batch_size": size}
+    layer = make(cls, options, rng, dtype)
+    x, dy = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    places = shape[:1] + shape[2:] if axis == 1 else shape[:-1]
+    mask = rng.random(places) < 0.8
+    mask[(slice(None), *[0] * (len(places) - 1))] = True
+    mean, var, count = np.zeros(3, dtype), np.ones(3, dtype), np.array(0)
+    for weights in (None, mask, mask * dtype(0.5), np.ones(shape[0], dtype)):
+        y = layer.forward(x, training=True, weights=weights)
+        expected, cache = fastbn.batch_norm(
+            x, layer.gamma.data, layer.beta.data, mean, var, training=True, axis=axis,
+            num_batches_tracked=count, weights=weights, virtual_batch_size=size,
+        )  # fmt: skip
+        np.testing.assert_array_equal(y, expected)
+        dx, dgamma, dbeta = fastbn.batch_norm_backward(dy, cache)
+        np.testing.assert_array_equal(layer.backward(dy), dx)
+        np.testing.assert_array_equal(layer.gamma.grad, dgamma)
+        np.testing.assert_array_equal(layer.beta.grad, dbeta)
+        np.testing.assert_array_equal(layer.running_mean, mean)
+        np.testing.assert_array_equal(layer.running_var, var)
+        assert layer.num_batches_tracked == count
+    np.testing.assert_array_equal(
+        layer.forward(x, weights=mask),
+        fastbn.batch_norm(
+            x, layer.gamma.data, layer.beta.data, mean, var, training=False, axis=axis, weights=mask
+        )[0],
+    )
+
+
+@pytest.mark.parametrize("size", [None, 2])
+def test_a_fused_layer_gone_through_by_hand_keeps_its_groups(rng, size):
+    bn, relu = BatchNorm1d(3, virtual_batch_size=size), ReLU()
+    net = Sequential(bn, relu)
+    x, dy = rng.standard_normal((2, 7, 3)).astype(np.float32)
+    together = bn, relu
+    net.forward(x, training=True)
+    fused = net.backward(dy)
+    net.forward(x, training=True)
+    d = dy
+    for layer in reversed(together):
+        d = layer.backward(d)
+    np.testing.assert_array_equal(d, fused)
+    gradients = bn.gamma.grad.copy(), bn.beta.grad.copy()
+    relu.forward(bn.forward(x, training=True), training=True)
+    np.testing.assert_array_equal(bn.backward(relu.backward(dy)), fused)
+    np.testing.assert_array_equal(bn.gamma.grad, gradients[0])
+    np.testing.assert_array_equal(bn.beta.grad, gradients[1])
+
+
+def test_a_virtual_batch_size_is_no_state():
+    plain, ghost = BatchNorm1d(3).state_dict(), BatchNorm1d(3, virtual_batch_size=4).state_dict()
+    assert list(plain) == list(ghost)
+    for size in (0, -1):
+        with pytest.raises(ValueError, match=f"virtual_batch_size .*got {size}"):
+            BatchNorm2d(3, virtual_batch_size=size)

@@ -47,6 +47,12 @@ template <class T>
 struct BatchNormCounting {
   const T* weights = nullptr;
   index_t groups = 1, samples = 1;
+
+  // The groups' sizes differ by one at most; the larger ones come first.
+  index_t first_sample(index_t group) const {
+    const index_t larger = samples % groups;
+    return samples / groups * group + (group < larger ? group : larger);
+  }
 };
 
 // Statistics of x, then y.  Each group needs a sum of weights above 0.  y may not overlap x.
