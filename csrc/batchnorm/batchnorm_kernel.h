@@ -361,10 +361,10 @@ template <class T, bool kWeighted>
 void moments_last_as(const BatchNormBlock<T>& g, const T* first, double n,
                      const BatchNormMoments<T>& m) {
   using Terms = Deviations<T, ChannelsLast<T>, kWeighted>;
-  const index_t rows = g.rows < kBatchNormGroup ? g.rows : kBatchNormGroup;
+  // With weights, all rows: the first strip may weigh next to nothing, and lie far from the rest.
+  const index_t rows = kWeighted || g.rows < kBatchNormGroup ? g.rows : kBatchNormGroup;
   const double values = kWeighted ? sum_of_weights(g, rows, 1) : static_cast<double>(rows);
-  // A strip without weight has a sum of 0, and the first value that counts for its center.
-  const Vec<T> of = Vec<T>::broadcast(values > 0 ? static_cast<T>(values) : T(1));
+  const Vec<T> of = Vec<T>::broadcast(static_cast<T>(values));
   for_each_columns<T>(g.cols, CenterStrip<T, Terms>{Terms{g, first}, rows, of, m.center});
   sums_last(g, Terms{g, m.center}, m.offset, m.squares);
   about_the_mean(g.cols, n, m);
@@ -431,14 +431,14 @@ void moments_first_as(const BatchNormBlock<T>& g, const T* first, double n,
   // As many values as fill 32 rows of four registers: they stay in L1 between the two passes.  An
   // even number, if not all: of values in pairs about their mean, the center is then exact.
   constexpr index_t kFirst = kBatchNormGroup * LaneTotals<T>::kChains * Vec<T>::kWidth;
-  const index_t cols = g.cols < kFirst ? g.cols : kFirst;
+  const index_t cols = kWeighted || g.cols < kFirst ? g.cols : kFirst;
   const index_t most = kFirst < 2 * cols ? 1 + cols % 2 : kFirst / cols / 2 * 2;
-  const index_t rows = g.rows < most ? g.rows : most;
+  const index_t rows = kWeighted || g.rows < most ? g.rows : most;
   const double values =
       kWeighted ? sum_of_weights(g, rows, cols) : static_cast<double>(rows * cols);
   double sum, squares;
   sums_first<T>(Terms{g, first}, rows, cols, &sum, &squares);
-  *m.center = static_cast<T>(static_cast<double>(*first) + (values > 0 ? sum / values : 0));
+  *m.center = static_cast<T>(static_cast<double>(*first) + sum / values);
   sums_first<T>(Terms{g, m.center}, g.rows, g.cols, &sum, &squares);
   *m.offset = sum / n;
   *m.squares = squares - sum * *m.offset;

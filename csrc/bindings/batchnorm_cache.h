@@ -22,7 +22,8 @@ struct BatchNormCache {
   std::unique_ptr<double[]> statistics;
 
   void allocate() {
-    statistics.reset(new double[static_cast<std::size_t>(groups * 6 * channels)]);
+    const py::ssize_t bytes = groups * 6 * channels * x.itemsize();
+    statistics.reset(new double[static_cast<std::size_t>(bytes) / sizeof(double) + 1]);
   }
   template <class T>
   BatchNormStatistics<T> view() const {

@@ -77,7 +77,7 @@ def sum_bound(n: int, dtype: Any, magnitude: Array) -> Array:
 
 # -- batch norm ------------------------------------------------------------------------------------
 
-PIECE_ROWS, PIECE_VALUES = 256, 16 * 1024  # channels last, channels first
+PIECE_ROWS, PIECE_VALUES = 128, 16 * 1024  # channels last, channels first
 WIDTHS = (1, 2, 4, 8, 16)  # lanes of a register, of all instruction sets
 
 
@@ -133,7 +133,9 @@ def _moments_of_piece(x: Array, w: Array, inner: int, dtype: Any) -> _Moments:
     first = x[counted[0]]
     mean = first + (column * (x - first)).sum(axis=0) / n
     centers, distance = [], np.zeros_like(mean)
-    for count in _first_values(len(x), inner):
+    # With weights the center is the mean of the whole piece.
+    counts = _first_values(len(x), inner) if (w == 1).all() else set()
+    for count in counts | {len(x)}:
         part = column[:count]
         total = part.sum() if part.any() else 1
         center = first + (part * (x[:count] - first)).sum(axis=0) / total

@@ -23,7 +23,7 @@ from .bounds import (
 from .test_batchnorm import EPS, within
 
 Rows = np.ndarray[Any, np.dtype[Any]]
-ROWS = 1500  # five pieces of 256 rows and a part of one
+ROWS = 1500  # eleven pieces of 128 rows and a part of one
 
 
 def outlier_strip(distance: float) -> Callable[[Rows], Rows]:
@@ -36,7 +36,7 @@ def outlier_strip(distance: float) -> Callable[[Rows], Rows]:
 
 def outlier_strips_of_all_pieces(distance: float) -> Callable[[Rows], Rows]:
     def make(x: Rows) -> Rows:
-        x[np.arange(len(x)) % 256 < 32] += distance
+        x[np.arange(len(x)) % 128 < 32] += distance
         return x
 
     return make
@@ -81,6 +81,7 @@ HARD: dict[str, tuple[Callable[[Rows], Rows], float]] = {
     "drifting": (drifting, 1e-6),
     "sorted": (sorted_rows, 1e-6),
     "blocks of 32": (alternating_blocks(32), 1e-5),
+    "blocks of 128": (alternating_blocks(128), 1e-6),
     "blocks of 256": (alternating_blocks(256), 1e-6),
     "blocks of 100": (alternating_blocks(100), 1e-5),
     "offset 1e6": (large_offset(1e6), 1e-6),
