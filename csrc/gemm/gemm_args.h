@@ -34,8 +34,9 @@ struct GemmBlock {
   const T* b;
   index_t b_k;
   bool b_streams;  // b lies in memory as the caller has it: the first tile prefetches it and, if
-  bool b_turns;    // b's columns are contiguous, b_k is from one to the next: the first tile turns them
-  T* pack_to;      // pack_to is not null, leaves it there in rows of pack_width for the other tiles
+  bool
+      b_turns;  // b's columns are contiguous, b_k is from one to the next: the first tile turns them
+  T* pack_to;   // pack_to is not null, leaves it there in rows of pack_width for the other tiles
   index_t pack_width;
   T* c;
   index_t c_row;
