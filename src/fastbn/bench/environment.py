@@ -66,8 +66,8 @@ def freed(
         Whether OpenMP binds each of its threads to a CPU of its own.  Not for a library that counts
         the CPUs of its first thread, which then are one.
     numpy_idle : bool
-        Whether NumPy does no more there than check answers.  It does so on one thread then: those of
-        OpenBLAS would go on spinning for a tenth of a second, on the CPUs of the rounds that follow.
+        Whether NumPy does no more there than check answers.  It does so on one thread then: those
+        of OpenBLAS would go on spinning for a tenth of a second, into the rounds that follow.
     environ : mapping
         What it is made from; not changed.
     """

@@ -12,7 +12,16 @@ from importlib import import_module, util
 from fastbn.bench.libraries.base import Job, Library
 from fastbn.bench.libraries.shared_objects import find
 
-__all__ = ["WITH_OPENBLAS", "WITH_OPENMP", "Job", "Library", "installed", "known", "load", "of_suite"]
+__all__ = [
+    "WITH_OPENBLAS",
+    "WITH_OPENMP",
+    "Job",
+    "Library",
+    "installed",
+    "known",
+    "load",
+    "of_suite",
+]
 
 # What takes part in a suite, in the order of tables; "fastbn" is first, NumPy always there.
 _SUITES = {
