@@ -50,7 +50,7 @@ constexpr index_t kMostToSwap = 128;
 // sets of the caches: sooner packed.
 template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b) {
-  return b.row_stride * index_t{sizeof(T)} % kPage == 0 ? 4 * kern.mr : kern.mc;
+  return b.row_stride * index_t{sizeof(T)} % kPage == 0 ? 4 * kern.mr : 12 * kern.mr;
 }
 
 // How a part of C is computed: what is packed, the sizes of blocks, and scratch in elements.
@@ -247,8 +247,9 @@ M transposed(M m) {
 // 71 to 103).
 template <class T>
 bool fills_lanes_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c) {
-  return 5 * c.cols < 4 * kern.width && c.rows >= 2 * kern.width && a.row_stride == 1 &&
-         a.col_stride != 1 && a.cols >= 16;
+  const index_t lanes = rounded_up(c.cols, kern.width);
+  return 5 * c.cols < 4 * lanes && lanes <= 2 * kern.width && c.rows >= 2 * kern.width &&
+         a.row_stride == 1 && a.col_stride != 1 && a.cols >= 16;
 }
 
 // B whose rows are not contiguous must be transposed to be packed: n k elements.  If C.T is computed
