@@ -40,15 +40,29 @@ index_t rounded_up(index_t n, index_t multiple) {
 constexpr index_t kPage = 4096;  // bytes
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
+constexpr index_t kLeastToTurn = 32;  // steps of k: two squares of registers
+// From more rows than this, turning B's columns in the first of many row tiles costs less than taking C
+// to scratch and back does: 640 x 384 at 200 rows 104 GFLOP/s swapped, 112 turned; at 128 rows equal.
+constexpr index_t kMostToSwap = 128;
+
+// B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
+// saves are then not worth its stores, of which Zen 4 makes a 64-byte one in two cycles (at 16 rows 92 %
+// of what it is unpacked, at 96 rows 97 %).  Rows of B that are a multiple of a page apart share few
+// sets of the caches: sooner packed.
+template <class T>
+index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b) {
+  return b.row_stride * index_t{sizeof(T)} % kPage == 0 ? 4 * kern.mr : 12 * kern.mr;
+}
 
 // How a part of C is computed: what is packed, the sizes of blocks, and scratch in elements.
 struct Plan {
   enum class PackB {
     never,       // one row tile: B streams through once
     on_the_way,  // the first row tile leaves it packed
-    before       // its columns are not contiguous
+    before  // neither its rows are contiguous, nor its columns such that that tile can turn them
   };
   PackB pack_b;
+  bool turn_b;  // B's columns are contiguous: the first row tile turns them as it goes
   bool pack_a;
   bool copy_c;     // C's columns are not contiguous: blocks of it are computed in scratch
   bool partial_c;  // C cannot hold unfinished sums, since beta wants its old values at the end
@@ -59,9 +73,10 @@ struct Plan {
   Plan(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
        const Matrix<T>& c, T beta) {
     const index_t k = a.cols, nr = kern.vectors * kern.width;
-    pack_b = b.col_stride != 1  ? PackB::before
-             : c.rows > kern.mr ? PackB::on_the_way
-                                : PackB::never;
+    turn_b = kern.turns && b.col_stride != 1 && b.row_stride == 1 && k >= kLeastToTurn;
+    pack_b = b.col_stride != 1 && !turn_b                              ? PackB::before
+             : c.rows > (turn_b ? kern.mr : most_unpacked<T>(kern, b)) ? PackB::on_the_way
+                                                                       : PackB::never;
     // A is read well where it lies if its rows are contiguous, or its columns with less than a page
     // from one to the next: beyond, each step of a tile needs a page of its own, and a multiple of a
     // page puts all of them into one set of L1.  Otherwise packed A costs one pass and serves every
@@ -72,7 +87,9 @@ struct Plan {
     // A few rows use a packed panel so little that its way through L2 and back would show: it is
     // packed, transposed, in pieces that stay in L1.  Pieces of 64 or 256 steps were 7 % slower.
     const bool pieces = pack_b == PackB::before && c.rows <= kFewRows * kern.mr;
-    kc = pack_b == PackB::never ? k : balanced_step(k, pieces ? kPieceOfPanel : kern.kc);
+    kc = c.rows <= kern.mr && pack_b == PackB::never
+             ? k
+             : balanced_step(k, pieces ? kPieceOfPanel : kern.kc);
     partial_c = kc < k && beta != T(0);
     mc = rounded_up(balanced_step(c.rows, kern.mc), kern.mr);
     nc = std::min<index_t>(c.cols, pieces ? nr : kern.nc);
@@ -201,7 +218,8 @@ class Part {
   // Where a panel of B from column j on is read: in place, or packed by the first block of rows.
   void set_b(GemmBlock<T>& g, const Matrix<const T>& b, index_t j, bool first) {
     const T* from = b.data + j * b.col_stride;
-    g.b = from, g.b_k = b.row_stride, g.b_streams = true, g.pack_to = nullptr;
+    g.b = from, g.b_k = plan_.turn_b ? b.col_stride : b.row_stride;
+    g.b_streams = true, g.b_turns = plan_.turn_b, g.pack_to = nullptr;
     if (plan_.pack_b == Plan::PackB::never) return;
     T* packed = b_ + j * b.rows;
     g.pack_width = rounded_up(g.n, kern_.width);
@@ -210,7 +228,7 @@ class Part {
       return;
     }
     if (first) kern_.pack_b(b.rows, g.n, from, b.row_stride, b.col_stride, packed, g.pack_width);
-    g.b = packed, g.b_k = g.pack_width, g.b_streams = false;
+    g.b = packed, g.b_k = g.pack_width, g.b_streams = g.b_turns = false;
   }
 
   const GemmKernels<T>& kern_;
@@ -224,19 +242,35 @@ M transposed(M m) {
   return {m.data, m.cols, m.rows, m.col_stride, m.row_stride};
 }
 
+// The gradient of a weight with few outputs, dW = X.T dY, 10 classes say: of the lanes of a row of C six
+// in sixteen would be idle, while the rows of C.T, a feature each, fill them, and A.T has contiguous
+// rows.  From 16 steps of k on that is worth taking C.T to C (128 x 10: k = 16 42 to 50 GFLOP/s, k = 512
+// 71 to 103).
+template <class T>
+bool fills_lanes_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c) {
+  const index_t lanes = rounded_up(c.cols, kern.width);
+  return 5 * c.cols < 4 * lanes && lanes <= 2 * kern.width && c.rows >= 2 * kern.width &&
+         a.row_stride == 1 && a.col_stride != 1 && a.cols >= 16;
+}
+
 // B whose rows are not contiguous must be transposed to be packed: n k elements.  If C.T is computed
 // instead, its B is A, m k elements, and C is transposed on the way out, m n elements, which is less
 // for a few rows and long k.  C whose rows are not contiguous gains without that.  An epilogue of one
 // value a column would be one a row then, which the kernels do not have.
 template <class T>
-bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c,
-                  const GemmOptions<T>& options) {
+bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
+                  const Matrix<T>& c, const GemmOptions<T>& options) {
   if (options.bias) return false;
   if (c.col_stride != 1 && c.row_stride == 1) return true;
+  if (fills_lanes_swapped(kern, a, c)) return true;
   if (b.col_stride == 1 || b.row_stride != 1) return false;
-  // The rows become lanes: no more than a fifth of them may be idle.
+  const bool turns = kern.turns && b.rows >= kLeastToTurn;
+  if (turns && (c.rows <= kern.mr || c.rows > kMostToSwap)) return false;
+  // The rows become lanes: no more than a fifth of them may be idle, or a twentieth where B can be turned
+  // instead (640 x 384 at 40 rows, a sixth idle: 91 GFLOP/s swapped, 105 turned).
   const index_t lanes = rounded_up(c.rows, kern.width);
-  return c.rows * (c.cols + b.rows) < c.cols * b.rows && 5 * c.rows >= 4 * lanes;
+  const bool busy = turns ? 20 * c.rows >= 19 * lanes : 5 * c.rows >= 4 * lanes;
+  return busy && c.rows * (c.cols + b.rows) < c.cols * b.rows;
 }
 
 // Threads as a grid of row ranges by column ranges of C.
@@ -282,7 +316,7 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   if (c.rows == 0 || c.cols == 0) return;
   if (options.alpha == T(0)) a.cols = b.rows = 0;
   const GemmKernels<T>& kern = kernels<T>().gemm;
-  if (pays_to_swap(kern, b, c, options)) {
+  if (pays_to_swap(kern, a, b, c, options)) {
     // C.T = B.T A.T: each product commutes, each sum keeps its order, so the bits are the same.
     std::swap(a, b);
     a = transposed(a), b = transposed(b), c = transposed(c);

@@ -34,7 +34,9 @@ struct GemmBlock {
   const T* b;
   index_t b_k;
   bool b_streams;  // b lies in memory as the caller has it: the first tile prefetches it and, if
-  T* pack_to;      // pack_to is not null, leaves it there in rows of pack_width for the other tiles
+  bool
+      b_turns;  // b's columns are contiguous, b_k is from one to the next: the first tile turns them
+  T* pack_to;   // pack_to is not null, leaves it there in rows of pack_width for the other tiles
   index_t pack_width;
   T* c;
   index_t c_row;
@@ -51,6 +53,7 @@ struct GemmKernels {
   // The register tile (nr = vectors * width columns), and the blocks that the driver keeps in
   // caches.
   int mr, vectors, width;
+  bool turns;  // whether block() can take a B whose columns are contiguous
   int kc, mc, nc;
   void (*block)(const GemmBlock<T>& block);
   // to[j * to_row + i] = from[i * from_row + j] for rows x cols of `from`

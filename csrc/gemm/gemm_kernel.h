@@ -54,6 +54,14 @@ FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&
   store_row<T, V>(c, last, row);
 }
 
+}  // namespace
+}  // namespace fastbn
+
+#include "gemm/gemm_turn.h"
+
+namespace fastbn {
+namespace {
+
 inline void prefetch_to_l2(const void* p) {
   __builtin_prefetch(p, /*for writing=*/0, /*locality=*/2);
 }
@@ -149,6 +157,25 @@ void tile_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row
 #undef FASTBN_CASE
 }
 
+// The first rows of a panel whose columns are contiguous.
+template <class T>
+void turn_rows(const GemmBlock<T>& g, index_t rows) {
+#define FASTBN_CASE(R) \
+  case R:              \
+    if constexpr (R <= kGemmRows && Vec<T>::kGroup > 0) return turn_tile<T, R>(g)
+  switch (rows) {
+    FASTBN_CASE(8);
+    FASTBN_CASE(7);
+    FASTBN_CASE(6);
+    FASTBN_CASE(5);
+    FASTBN_CASE(4);
+    FASTBN_CASE(3);
+    FASTBN_CASE(2);
+    FASTBN_CASE(1);
+  }
+#undef FASTBN_CASE
+}
+
 constexpr index_t kShortK = 32;
 
 template <class T, int V, class Lanes>
@@ -164,7 +191,12 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
   for (index_t row = 0; row < g.m; row += kGemmRows) {
     const index_t rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
     const T* a = g.a + row / kGemmRows * g.a_tile;
-    if (row == 0 && g.b_streams) {
+    if (g.b_turns) {
+      GemmBlock<T> h = g;
+      h.a = a, h.c += row * g.c_row, h.partial += row * g.partial_row;
+      turn_rows(h, rows);
+      if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width, g.b_turns = false;
+    } else if (row == 0 && g.b_streams) {
       tile_of_height<T, V, true>(g, rows, a, row, last);
       if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width;
     } else if (plain && rows == kGemmRows) {
@@ -310,6 +342,7 @@ constexpr GemmKernels<T> gemm_kernels() {
   return {kGemmRows,
           kGemmVectors,
           Vec<T>::kWidth,
+          Vec<T>::kGroup > 0,
           /*kc=*/static_cast<int>(4096 / sizeof(T)),
           /*mc=*/96,
           /*nc=*/static_cast<int>(4096 / sizeof(T)),

@@ -16,6 +16,7 @@ alignas(64) constexpr int kLaneMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0,
 template <>
 struct Vec<float> {
   static constexpr int kWidth = 8;
+  static constexpr int kGroup = 0;
   using Mask = __m256;
   __m256 v;
 
@@ -121,6 +122,7 @@ FASTBN_INLINE void transpose(Vec<float> (&r)[8]) {
 template <>
 struct Vec<double> {
   static constexpr int kWidth = 4;
+  static constexpr int kGroup = 0;
   using Mask = __m256d;
   __m256d v;
 

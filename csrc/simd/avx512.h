@@ -22,6 +22,7 @@ constexpr int kVectorRegisters = 32;
 template <>
 struct Vec<float> {
   static constexpr int kWidth = 16;
+  static constexpr int kGroup = 4;
   using Mask = __mmask16;
   __m512 v;
 
@@ -37,6 +38,22 @@ struct Vec<float> {
     _mm512_mask_storeu_ps(p, first(n), a.v);
   }
   static FASTBN_INLINE Vec keep_first(Vec a, int n) { return {_mm512_maskz_mov_ps(first(n), a.v)}; }
+  static FASTBN_INLINE Vec load_groups(const float* p, index_t stride) {
+    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 4 * stride), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 8 * stride), 2);
+    return {_mm512_insertf32x4(v, _mm_loadu_ps(p + 12 * stride), 3)};
+  }
+  static FASTBN_INLINE void transpose_groups(Vec (&r)[4]) {
+    const __m512d t0 = _mm512_castps_pd(_mm512_unpacklo_ps(r[0].v, r[1].v)),
+                  t1 = _mm512_castps_pd(_mm512_unpackhi_ps(r[0].v, r[1].v)),
+                  t2 = _mm512_castps_pd(_mm512_unpacklo_ps(r[2].v, r[3].v)),
+                  t3 = _mm512_castps_pd(_mm512_unpackhi_ps(r[2].v, r[3].v));
+    r[0].v = _mm512_castpd_ps(_mm512_unpacklo_pd(t0, t2));
+    r[1].v = _mm512_castpd_ps(_mm512_unpackhi_pd(t0, t2));
+    r[2].v = _mm512_castpd_ps(_mm512_unpacklo_pd(t1, t3));
+    r[3].v = _mm512_castpd_ps(_mm512_unpackhi_pd(t1, t3));
+  }
 };
 
 FASTBN_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) {
@@ -127,6 +144,7 @@ FASTBN_INLINE void transpose(Vec<float> (&r)[16]) {
 template <>
 struct Vec<double> {
   static constexpr int kWidth = 8;
+  static constexpr int kGroup = 2;
   using Mask = __mmask8;
   __m512d v;
 
@@ -150,6 +168,17 @@ struct Vec<double> {
     _mm256_mask_storeu_ps(p, first(n), _mm512_cvtpd_ps(a.v));
   }
   static FASTBN_INLINE Vec keep_first(Vec a, int n) { return {_mm512_maskz_mov_pd(first(n), a.v)}; }
+  static FASTBN_INLINE Vec load_groups(const double* p, index_t stride) {
+    __m512d v = _mm512_castpd128_pd512(_mm_loadu_pd(p));
+    v = _mm512_insertf64x2(v, _mm_loadu_pd(p + 2 * stride), 1);
+    v = _mm512_insertf64x2(v, _mm_loadu_pd(p + 4 * stride), 2);
+    return {_mm512_insertf64x2(v, _mm_loadu_pd(p + 6 * stride), 3)};
+  }
+  static FASTBN_INLINE void transpose_groups(Vec (&r)[2]) {
+    const __m512d low = _mm512_unpacklo_pd(r[0].v, r[1].v);
+    r[1].v = _mm512_unpackhi_pd(r[0].v, r[1].v);
+    r[0].v = low;
+  }
 };
 
 FASTBN_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) {

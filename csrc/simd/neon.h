@@ -14,6 +14,7 @@ constexpr int kVectorRegisters = 32;
 template <>
 struct Vec<float> {
   static constexpr int kWidth = 4;
+  static constexpr int kGroup = 0;
   using Mask = uint32x4_t;
   float32x4_t v;
 
@@ -106,6 +107,7 @@ FASTBN_INLINE void transpose(Vec<float> (&r)[4]) {
 template <>
 struct Vec<double> {
   static constexpr int kWidth = 2;
+  static constexpr int kGroup = 0;
   using Mask = uint64x2_t;
   float64x2_t v;
 

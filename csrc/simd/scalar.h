@@ -13,6 +13,7 @@ constexpr int kVectorRegisters = 16;
 template <class T>
 struct Vec {
   static constexpr int kWidth = 1;
+  static constexpr int kGroup = 0;
   using Mask = bool;
   T v;
 

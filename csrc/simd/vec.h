@@ -21,6 +21,10 @@
 //   exponent(v)                           floor(log2(v)) of a positive normal number, its inverse
 //   sum(v) max_lane(v)                    one fixed tree each, so that equal lanes give equal bits
 //   transpose(rows)                       a square of kWidth registers, rows to columns, in place
+//   kGroup                                elements of 16 bytes, if the target has the next two; else 0
+//   load_groups(p, stride)                group g of the register is the kGroup elements at
+//                                         p + g * kGroup * stride
+//   transpose_groups(rows)                each group of kGroup registers, rows to columns, in place
 //
 // load_first and store_first take 0 <= n <= kWidth.
 #pragma once

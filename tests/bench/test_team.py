@@ -71,6 +71,7 @@ def test_what_holds_a_library_back_is_taken_away_and_told(
     assert "OPENBLAS_CORETYPE" not in freed
     assert freed["OMP_NUM_THREADS"] == freed["FASTBN_NUM_THREADS"] == "2"
     assert environment.held_back(2, freed) == []
+    assert environment.freed(2, numpy_idle=True) == freed | {"OPENBLAS_NUM_THREADS": "1"}
     (warning,) = team._warnings_of_environment(Settings(2))
     assert "OPENBLAS_CORETYPE=Haswell, OMP_NUM_THREADS=7" in warning
     knowingly = Settings(2, environ={"numpy": {"OPENBLAS_CORETYPE": "Haswell"}})

@@ -124,6 +124,15 @@ def test_error_bound_around_every_block_edge(target, dtype, rng):
         Product(rng, shape, dtype, **draw(rng)).check()
 
 
+@pytest.mark.parametrize("k", [31, 32, 33, 48, 63, 200, 1025])
+@pytest.mark.parametrize("beta", [0.0, 0.7])
+def test_error_bound_where_columns_of_b_are_contiguous(target, dtype, rng, k, beta):
+    # from 32 steps the first row tile turns squares of B, of 8 or 16 lanes, and leaves them packed
+    for m, n in itertools.product((1, 7, 8, 9, 24, 40, 130), (1, 7, 16, 17, 47, 48, 50)):
+        options = {"alpha": -1.0, "beta": beta, "bias": bool(n % 2), "relu": bool(m % 2)}
+        Product(rng, (m, n, k), dtype, trans_b=True, **options).check()
+
+
 @pytest.mark.parametrize("shape", [(9, 49, 5), (8, 48, 257), (17, 25, 300)])
 def test_error_bound_for_every_factor_and_transpose(target, dtype, rng, shape):
     for alpha, beta, trans_a, trans_b, c_layout in itertools.product(
@@ -207,7 +216,7 @@ def test_threads_change_no_bit(target, dtype, rng, threads):
 
 
 @pytest.mark.parametrize("trans_b", [False, True])
-@pytest.mark.parametrize(("n", "k"), [(10, 5), (49, 257), (130, 600)])
+@pytest.mark.parametrize(("n", "k"), [(10, 5), (10, 70), (49, 257), (130, 600)])
 def test_a_row_does_not_depend_on_its_batch(target, dtype, rng, threads, n, k, trans_b):
     most = 200
     a = normal(rng, most, k, dtype=dtype)

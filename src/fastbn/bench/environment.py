@@ -50,7 +50,11 @@ _BOUND = {"OMP_PROC_BIND": "true", "OMP_PLACES": "threads"}
 
 
 def freed(
-    threads: int, environ: Mapping[str, str] = os.environ, *, bind: bool = False
+    threads: int,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    bind: bool = False,
+    numpy_idle: bool = False,
 ) -> dict[str, str]:
     """Return an environment for a process in which every library is at its best.
 
@@ -61,6 +65,9 @@ def freed(
     bind : bool
         Whether OpenMP binds each of its threads to a CPU of its own.  Not for a library that counts
         the CPUs of its first thread, which then are one.
+    numpy_idle : bool
+        Whether NumPy does no more there than check answers.  It does so on one thread then: those
+        of OpenBLAS would go on spinning for a tenth of a second, into the rounds that follow.
     environ : mapping
         What it is made from; not changed.
     """
@@ -69,6 +76,8 @@ def freed(
     home = str(Path(fastbn.__file__).parents[1])
     path = os.pathsep.join(filter(None, [home, environ.get("PYTHONPATH")]))
     threading = dict.fromkeys((*THREAD_VARIABLES, "FASTBN_NUM_THREADS"), str(threads))
+    if numpy_idle:
+        threading["OPENBLAS_NUM_THREADS"] = "1"
     return variables | threading | {"PYTHONPATH": path} | (_BOUND if bind else {})
 
 

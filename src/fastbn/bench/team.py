@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from fastbn.bench import environment, limits, turns
-from fastbn.bench.libraries import WITH_OPENMP
+from fastbn.bench.libraries import WITH_OPENBLAS, WITH_OPENMP
 from fastbn.bench.shapes import Case, to_dict
 
 _SECONDS_A_LIMIT = 0.05
@@ -86,7 +86,9 @@ class _Worker:
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
         self._stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
-        variables = environment.freed(settings.threads, bind=name in WITH_OPENMP)
+        variables = environment.freed(
+            settings.threads, bind=name in WITH_OPENMP, numpy_idle=name not in WITH_OPENBLAS
+        )
         variables |= settings.environ.get(name, {})
         with _bound_to(settings.threads):
             self._process = subprocess.Popen(

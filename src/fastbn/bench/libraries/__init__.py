@@ -12,7 +12,16 @@ from importlib import import_module, util
 from fastbn.bench.libraries.base import Job, Library
 from fastbn.bench.libraries.shared_objects import find
 
-__all__ = ["WITH_OPENMP", "Job", "Library", "installed", "known", "load", "of_suite"]
+__all__ = [
+    "WITH_OPENBLAS",
+    "WITH_OPENMP",
+    "Job",
+    "Library",
+    "installed",
+    "known",
+    "load",
+    "of_suite",
+]
 
 # What takes part in a suite, in the order of tables; "fastbn" is first, NumPy always there.
 _SUITES = {
@@ -55,6 +64,8 @@ _IS_THERE: dict[str, Callable[[], bool]] = {
 
 # Those that compute with OpenMP: each is at its best with its threads bound to CPUs.
 WITH_OPENMP = frozenset({"onednn", "mkl", "torch", "torch-compile"})
+# Those that compute by NumPy's BLAS.
+WITH_OPENBLAS = frozenset({"numpy"})
 
 
 def installed(name: str) -> bool:
