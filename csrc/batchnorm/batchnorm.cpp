@@ -458,13 +458,19 @@ void batch_norm_training(const ChannelView<const T>& x, const BatchNormParameter
 }
 
 template <class T>
+void fill_inference_statistics(index_t channels, const BatchNormParameters<T>& p, const T* mean,
+                               const T* var, const BatchNormStatistics<T>& s) {
+  for (index_t c = 0; c < channels; ++c) {
+    s.mean[c] = mean[c], s.mean_low[c] = T(0), s.var[c] = var[c];
+  }
+  kernels<T>().batchnorm.affine(finish_args(p, s, 0, channels, 1));
+}
+
+template <class T>
 void batch_norm_inference(const ChannelView<const T>& x, const BatchNormParameters<T>& p,
                           const T* mean, const T* var, const ChannelView<T>& y,
                           const BatchNormStatistics<T>& s, const BatchNormCounting<T>& counting) {
-  for (index_t c = 0; c < x.channels; ++c) {
-    s.mean[c] = mean[c], s.mean_low[c] = T(0), s.var[c] = var[c];
-  }
-  kernels<T>().batchnorm.affine(finish_args(p, s, 0, x.channels, 1));
+  fill_inference_statistics(x.channels, p, mean, var, s);
   const Arrays<T> a{x, {}, y, counting.weights, s, p.relu};
   // Elementwise: rows are shared out where a row has all channels, else channels.
   const bool by_rows = x.inner == 1;
@@ -565,6 +571,8 @@ void serial_batch_norm_backward(const ChannelView<const T>& dy, const ChannelVie
 
 #define FASTBN_INSTANTIATE(T)                                                                      \
   template std::size_t serial_batch_norm_bytes<T>(const ChannelView<const T>&);                    \
+  template void fill_inference_statistics<T>(index_t, const BatchNormParameters<T>&, const T*,     \
+                                             const T*, const BatchNormStatistics<T>&);             \
   template void serial_batch_norm_training<T>(                                                     \
       const ChannelView<const T>&, const BatchNormParameters<T>&, const ChannelView<T>&,           \
       const BatchNormStatistics<T>&, void*);                                                       \

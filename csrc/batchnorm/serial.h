@@ -20,4 +20,10 @@ void serial_batch_norm_backward(const ChannelView<const T>& dy, const ChannelVie
                                 const BatchNormStatistics<T>& statistics, bool training, bool relu,
                                 const ChannelView<T>& dx, T* dgamma, T* dbeta, void* scratch);
 
+// scale and shift of given statistics, as batch_norm_inference has them; one value a channel each.
+template <class T>
+void fill_inference_statistics(index_t channels, const BatchNormParameters<T>& parameters,
+                               const T* mean, const T* var,
+                               const BatchNormStatistics<T>& statistics);
+
 }  // namespace fastbn

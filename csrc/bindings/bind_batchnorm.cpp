@@ -30,6 +30,7 @@ py::array BatchNormCache::row(int i) const {
       std::copy(from, from + channels, data<T>(values) + g * channels);
     }
   });
+  values.attr("setflags")(py::arg("write") = false);  // writing to it would change nothing here
   return values;
 }
 

@@ -77,6 +77,32 @@ py::tuple linear_batch_norm_binding(
   return py::make_tuple(y.take(), std::move(cache));
 }
 
+py::array linear_batch_norm_inference_binding(
+    const py::object& x_object, const py::object& weight_object, const py::object& bias_object,
+    const py::object& gamma_object, const py::object& beta_object, const py::object& mean_object,
+    const py::object& var_object, double eps, bool relu) {
+  py::array x = input(x_object, "x"), weight = input(weight_object, "weight");
+  require_product(x, weight);
+  const py::ssize_t channels = weight.shape(1);
+  const auto bias = channel_vector(bias_object, "bias", x, channels);
+  const auto gamma = channel_vector(gamma_object, "gamma", x, channels);
+  const auto beta = channel_vector(beta_object, "beta", x, channels);
+  require_statistics(mean_object, var_object, false);
+  const auto mean = channel_vector(mean_object, "running_mean", x, channels);
+  const auto var = channel_vector(var_object, "running_var", x, channels);
+  require_number("eps", eps, 0, HUGE_VAL);
+  py::array y = new_array(is_float32(x), {x.shape(0), channels});
+  with_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const auto xv = matrix<const T>(x), wv = matrix<const T>(weight);
+    const auto yv = matrix<T>(y);
+    const BatchNormParameters<T> parameters{data<T>(gamma), data<T>(beta), eps, relu};
+    py::gil_scoped_release release;
+    linear_batch_norm_inference(xv, wv, data<T>(bias), parameters, data<T>(mean), data<T>(var), yv);
+  });
+  return y;
+}
+
 // dx, dweight, dbias, dgamma, dbeta.
 py::tuple linear_batch_norm_backward_binding(
     const py::object& dy_object, const py::object& x_object, const py::object& weight_object,
@@ -140,6 +166,9 @@ void register_block(py::module_& m) {
         arg("gamma"), arg("beta"), arg("running_mean"), arg("running_var"), arg("momentum"),
         arg("eps"), arg("unbiased"), arg("relu"), arg("z") = py::none(), arg("out") = py::none(),
         arg("batches") = -1);
+  m.def("linear_batch_norm_inference", &linear_batch_norm_inference_binding, arg("x"),
+        arg("weight"), arg("bias"), arg("gamma"), arg("beta"), arg("running_mean"),
+        arg("running_var"), arg("eps"), arg("relu"));
   m.def("linear_batch_norm_backward", &linear_batch_norm_backward_binding, arg("dy"), arg("x"),
         arg("weight"), arg("cache"), arg("need_dx"), arg("need_dbias"), arg("dx") = py::none(),
         arg("dz") = py::none(), arg("dweight") = py::none(), arg("dbias") = py::none(),

@@ -48,7 +48,7 @@ py::array gemm_binding(const py::object& a_object, const py::object& b_object,
     const Matrix<T> cv = matrix<T>(target);
     GemmOptions<T> options;
     options.alpha = static_cast<T>(alpha), options.beta = static_cast<T>(beta);
-    options.bias = data<T>(bias);
+    options.columns.bias = data<T>(bias);
     options.relu = relu;
     py::gil_scoped_release release;
     gemm(av, bv, cv, options);

@@ -104,6 +104,21 @@ std::size_t in_lines(std::size_t bytes) {
 }  // namespace
 
 template <class T>
+void linear_batch_norm_inference(const Matrix<const T>& x, const Matrix<const T>& weight,
+                                 const T* bias, const BatchNormParameters<T>& parameters,
+                                 const T* mean, const T* var, const Matrix<T>& y) {
+  const Workspace workspace(sizeof(T) * 6 * static_cast<std::size_t>(y.cols));
+  T* p = workspace.as<T>();
+  const index_t c = y.cols;
+  const BatchNormStatistics<T> s{p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c};
+  fill_inference_statistics(c, parameters, mean, var, s);
+  GemmOptions<T> options;
+  options.columns = {bias, s.mean, s.scale, s.shift};
+  options.relu = parameters.relu;
+  gemm(x, weight, y, options);
+}
+
+template <class T>
 void linear_batch_norm_training(const Matrix<const T>& x, const Matrix<const T>& weight,
                                 const T* bias, const BatchNormParameters<T>& parameters,
                                 const Matrix<T>& z, const Matrix<T>& y,
@@ -111,7 +126,7 @@ void linear_batch_norm_training(const Matrix<const T>& x, const Matrix<const T>&
   const Panels panels = Panels::of(x.rows, x.cols, z.cols, T());
   if (panels.narrow) {
     GemmOptions<T> options;
-    options.bias = bias;
+    options.columns.bias = bias;
     gemm(x, weight, z, options);
     return batch_norm_training(channels(read_only(z)), parameters, channels(y), statistics);
   }
@@ -125,7 +140,7 @@ void linear_batch_norm_training(const Matrix<const T>& x, const Matrix<const T>&
     char* scratch = workspace.as<char>(bytes * static_cast<std::size_t>(id));
     const Matrix<T> z_panel = columns(z, j, cols);
     GemmOptions<T> options;
-    options.bias = bias ? bias + j : nullptr;
+    options.columns.bias = bias ? bias + j : nullptr;
     serial_gemm(x, columns(weight, j, cols), z_panel, options, scratch);
     BatchNormParameters<T> p = parameters;
     if (p.gamma) p.gamma += j;
@@ -192,6 +207,9 @@ void linear_batch_norm_backward(const Matrix<const T>& dy, const Matrix<const T>
 }
 
 #define FASTBN_INSTANTIATE(T)                                                                    \
+  template void linear_batch_norm_inference<T>(                                                  \
+      const Matrix<const T>&, const Matrix<const T>&, const T*, const BatchNormParameters<T>&,   \
+      const T*, const T*, const Matrix<T>&);                                                     \
   template void linear_batch_norm_training<T>(                                                   \
       const Matrix<const T>&, const Matrix<const T>&, const T*, const BatchNormParameters<T>&,   \
       const Matrix<T>&, const Matrix<T>&, const BatchNormStatistics<T>&);                        \

@@ -136,6 +136,12 @@ Matrix<const T> read_only(Matrix<T> m) {
 }
 
 template <class T>
+GemmColumns<T> from_column(const GemmColumns<T>& c, index_t j) {
+  return {c.bias ? c.bias + j : nullptr, c.mean ? c.mean + j : nullptr,
+          c.scale ? c.scale + j : nullptr, c.shift ? c.shift + j : nullptr};
+}
+
+template <class T>
 class Part {
  public:
   Part(const GemmKernels<T>& kern, const Plan& plan, const GemmOptions<T>& options, T* scratch)
@@ -151,8 +157,8 @@ class Part {
       const index_t m = std::min(plan_.rows, c.rows - i);
       for (index_t j = 0; j < c.cols; j += plan_.nc) {
         const index_t n = std::min(plan_.nc, c.cols - j);
-        const T* bias = options_.bias ? options_.bias + j : nullptr;
-        columns(sub(a, i, m, 0, a.cols), sub(b, 0, b.rows, j, n), sub(c, i, m, j, n), bias);
+        columns(sub(a, i, m, 0, a.cols), sub(b, 0, b.rows, j, n), sub(c, i, m, j, n),
+                from_column(options_.columns, j));
       }
     }
   }
@@ -160,27 +166,28 @@ class Part {
  private:
   // One block of nc columns, by way of scratch if C's columns are not contiguous.
   void columns(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
-               const T* bias) {
-    if (!plan_.copy_c) return all_steps(a, b, c, bias);
+               const GemmColumns<T>& epilogue) {
+    if (!plan_.copy_c) return all_steps(a, b, c, epilogue);
     const Matrix<T> scratch{c_, c.rows, c.cols, c.cols, 1};
     if (options_.beta != T(0)) copy(kern_, read_only(c), scratch);
-    all_steps(a, b, scratch, bias);
+    all_steps(a, b, scratch, epilogue);
     copy(kern_, read_only(scratch), c);
   }
 
   void all_steps(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
-                 const T* bias) {
+                 const GemmColumns<T>& epilogue) {
     index_t p = 0;
     do {  // once even if k is 0: the epilogue is due
       const index_t k = std::min(plan_.kc, a.cols - p);
-      step(sub(a, 0, a.rows, p, k), sub(b, p, k, 0, b.cols), c, bias, p > 0, p + k < a.cols);
+      step(sub(a, 0, a.rows, p, k), sub(b, p, k, 0, b.cols), c, epilogue, p > 0,
+           p + k < a.cols);
       p += k;
     } while (p < a.cols);
   }
 
   // One step of k over all rows and panels of a block of columns.
-  void step(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c, const T* bias,
-            bool resume, bool suspend) {
+  void step(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
+            const GemmColumns<T>& epilogue, bool resume, bool suspend) {
     GemmBlock<T> g{};
     g.k = a.cols;
     g.resume = resume, g.suspend = suspend;
@@ -196,12 +203,12 @@ class Part {
         kern_.pack_a(g.m, g.k, a_block, a.row_stride, a.col_stride, a_);
         g.a = a_, g.a_row = 1, g.a_k = kern_.mr, g.a_tile = kern_.mr * g.k;
       }
-      panels(g, b, c, i, bias);
+      panels(g, b, c, i, epilogue);
     }
   }
 
   void panels(GemmBlock<T>& g, const Matrix<const T>& b, const Matrix<T>& c, index_t i,
-              const T* bias) {
+              const GemmColumns<T>& epilogue) {
     const index_t w = kern_.width, registers = (c.cols + w - 1) / w;
     const int count = static_cast<int>((registers + kern_.vectors - 1) / kern_.vectors);
     for (int q = 0; q < count; ++q) {
@@ -210,7 +217,7 @@ class Part {
       set_b(g, b, cols.begin, i == 0);
       g.c = c.data + i * c.row_stride + cols.begin;
       g.partial = plan_.partial_c ? partial_ + i * plan_.nc + cols.begin : g.c;
-      g.bias = bias ? bias + cols.begin : nullptr;
+      g.columns = from_column(epilogue, cols.begin);
       kern_.block(g);
     }
   }
@@ -260,7 +267,7 @@ bool fills_lanes_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, c
 template <class T>
 bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
                   const Matrix<T>& c, const GemmOptions<T>& options) {
-  if (options.bias) return false;
+  if (options.columns.bias || options.columns.scale) return false;
   if (c.col_stride != 1 && c.row_stride == 1) return true;
   if (fills_lanes_swapped(kern, a, c)) return true;
   if (b.col_stride == 1 || b.row_stride != 1) return false;
@@ -343,7 +350,7 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
     const index_t m = rows.end - rows.begin, n = cols.end - cols.begin;
     if (m == 0 || n == 0) return;
     GemmOptions<T> part_options = options;
-    if (options.bias) part_options.bias += cols.begin;
+    part_options.columns = from_column(options.columns, cols.begin);
     Part<T> part(kern, plan, part_options, workspace.as<T>(bytes * static_cast<std::size_t>(id)));
     part.run(sub(a, rows.begin, m, 0, a.cols), sub(b, 0, b.rows, cols.begin, n),
              sub(c, rows.begin, m, cols.begin, n));

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 
+#include "fastbn/gemm_columns.h"
+
 namespace fastbn {
 
 using index_t = std::ptrdiff_t;
@@ -25,7 +27,7 @@ using index_t = std::ptrdiff_t;
 // of layout and of neighbouring rows.  A k too long for the cache is cut into blocks: `resume`
 // takes the chain up from `partial` and `suspend` leaves it there, which rounds nothing, since a
 // register and memory hold the same bits.  The last block finishes with
-//   c = activation(alpha * chain + beta * c + bias),  c read only if beta != 0.
+//   c = activation(columns(alpha * chain + beta * c)),  c read only if beta != 0.
 template <class T>
 struct GemmBlock {
   index_t m, n, k;
@@ -44,7 +46,7 @@ struct GemmBlock {
   index_t partial_row;
   bool resume, suspend;
   T alpha, beta;
-  const T* bias;  // n elements, unit stride, or null
+  GemmColumns<T> columns;  // from this panel's first column on
   bool relu;
 };
 

@@ -30,7 +30,15 @@ FASTBN_INLINE void store_row(T* p, Lanes last, const Vec<T> (&row)[V]) {
   last.store(p + (V - 1) * Vec<T>::kWidth, row[V - 1]);
 }
 
-// c = activation(alpha * chain + beta * c + bias) for one row of a tile.
+// The epilogue from column j on.
+template <class T>
+FASTBN_INLINE GemmColumns<T> from_column(const GemmColumns<T>& c, index_t j) {
+  return {c.bias ? c.bias + j : nullptr, c.mean ? c.mean + j : nullptr,
+          c.scale ? c.scale + j : nullptr, c.shift ? c.shift + j : nullptr};
+}
+
+// c = activation(columns(alpha * chain + beta * c)) for one row of a tile.  The normalization's
+// operations are those of batch norm's own kernels, so that its bits are, too.
 template <class T, int V, class Lanes>
 FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&row)[V]) {
   FASTBN_UNROLL
@@ -41,11 +49,19 @@ FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&
     FASTBN_UNROLL
     for (int v = 0; v < V; ++v) row[v] = fma(Vec<T>::broadcast(g.beta), old[v], row[v]);
   }
-  if (g.bias) {
+  if (g.columns.bias) {
     Vec<T> bias[V];
-    load_row<T, V>(g.bias, last, bias);
+    load_row<T, V>(g.columns.bias, last, bias);
     FASTBN_UNROLL
     for (int v = 0; v < V; ++v) row[v] = row[v] + bias[v];
+  }
+  if (g.columns.scale) {
+    Vec<T> mean[V], scale[V], shift[V];
+    load_row<T, V>(g.columns.mean, last, mean);
+    load_row<T, V>(g.columns.scale, last, scale);
+    load_row<T, V>(g.columns.shift, last, shift);
+    FASTBN_UNROLL
+    for (int v = 0; v < V; ++v) row[v] = fma(row[v] - mean[v], scale[v], shift[v]);
   }
   if (g.relu) {
     FASTBN_UNROLL
@@ -186,7 +202,7 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
   // gains nothing: such rows share few sets of the caches, and faster stores evict one another
   // (1024 x 1024 x 8: 86 GFLOP/s so, 93 without).
   const bool crowded = g.k < 16 && g.c_row * index_t{sizeof(T)} % 4096 == 0;
-  const bool plain = !g.resume && !g.suspend && g.alpha == T(1) && g.beta == T(0) && !g.bias &&
+  const bool plain = !g.resume && !g.suspend && g.alpha == T(1) && g.beta == T(0) && !g.columns.bias && !g.columns.scale &&
                      !g.relu && g.k <= kShortK && !crowded;
   for (index_t row = 0; row < g.m; row += kGemmRows) {
     const index_t rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;

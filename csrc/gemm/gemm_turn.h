@@ -103,7 +103,7 @@ void turn_register(const GemmBlock<T>& g, index_t j, Lanes lanes) {
   if (kPack) packed += whole * g.pack_width;
   turn_rest<T, R, kPack>(g, a, b + whole, packed, cols, g.k - whole, chains);
   GemmBlock<T> shifted = g;
-  if (g.bias) shifted.bias += j;
+  shifted.columns = from_column(g.columns, j);
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
     acc[i][0] = chains[i];

@@ -20,7 +20,11 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
         sum *= double(o.alpha);
       }
       if (o.beta != T(0)) sum += double(o.beta) * double(at(c, i, j));
-      if (o.bias) sum += double(o.bias[j]);
+      if (o.columns.bias) sum += double(o.columns.bias[j]);
+      if (o.columns.scale) {
+        sum = (sum - double(o.columns.mean[j])) * double(o.columns.scale[j]) +
+              double(o.columns.shift[j]);
+      }
       at(c, i, j) = static_cast<T>(o.relu && sum <= 0 ? 0.0 : sum);
     }
   }

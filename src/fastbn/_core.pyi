@@ -98,6 +98,17 @@ def linear_batch_norm(
 ) -> tuple[Array, BatchNormCache]:
     """`batch_norm(gemm(x, weight, bias=bias), training=True)`; `z` receives the product."""
 
+def linear_batch_norm_inference(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    gamma: Array | None,
+    beta: Array | None,
+    running_mean: Array,
+    running_var: Array,
+    eps: float,
+    relu: bool,
+) -> Array: ...
 def linear_batch_norm_backward(
     dy: Array,
     x: Array,

@@ -60,7 +60,7 @@ void check_product(Report& report, Random& random, index_t m, index_t n, index_t
   GemmOptions<T> options;
   options.alpha = static_cast<T>(kFactors[random.below(4)]);
   options.beta = static_cast<T>(kFactors[random.below(4)]);
-  options.bias = random.below(2) ? bias.data() : nullptr;
+  options.columns.bias = random.below(2) ? bias.data() : nullptr;
   options.relu = random.below(3) == 0;
   report.at(target() + " " + type_name<T>() + " gemm " + std::to_string(m) + " x " +
             std::to_string(n) + " x " + std::to_string(k));
@@ -81,7 +81,7 @@ void check_product(Report& report, Random& random, index_t m, index_t n, index_t
       for (index_t p = 0; p < k; ++p) magnitude += std::fabs(double(a(i, p)) * double(b(p, j)));
       magnitude = magnitude * std::fabs(double(options.alpha)) +
                   std::fabs(double(options.beta) * double(c(i, j)));
-      if (options.bias) magnitude += std::fabs(double(bias[static_cast<std::size_t>(j)]));
+      if (options.columns.bias) magnitude += std::fabs(double(bias[static_cast<std::size_t>(j)]));
       report.close("C", got(i, j), want(i, j), relative * magnitude);
     }
   }

@@ -1,6 +1,7 @@
 // Matrix products: the public C++ operations.  Instantiated for float and double.
 #pragma once
 
+#include "fastbn/gemm_columns.h"
 #include "fastbn/views.h"
 
 namespace fastbn {
@@ -9,12 +10,12 @@ template <class T>
 struct GemmOptions {
   T alpha = T(1);
   T beta = T(0);
-  const T* bias = nullptr;  // one value a column of C, unit stride
+  GemmColumns<T> columns = {};
   bool relu = false;
 };
 
-// C = activation(alpha * A B + beta * C + bias).  A is (m, k), B (k, n), C (m, n), any strides; a
-// transposed operand is a view with its strides exchanged.  C must overlap neither A, B nor bias.
+// C = activation(columns(alpha * A B + beta * C)).  A is (m, k), B (k, n), C (m, n), any strides; a
+// transposed operand is a view with its strides exchanged.  C must overlap no input.
 // beta == 0 does not read C; alpha == 0 does not read A and B.  Throws std::bad_alloc, with C
 // untouched, if scratch memory cannot be had.
 template <class T>

@@ -16,6 +16,13 @@ void linear_batch_norm_training(const Matrix<const T>& x, const Matrix<const T>&
                                 const Matrix<T>& z, const Matrix<T>& y,
                                 const BatchNormStatistics<T>& statistics);
 
+// y = batch_norm(x weight + bias) with given statistics: an epilogue of the product, which is stored
+// once.
+template <class T>
+void linear_batch_norm_inference(const Matrix<const T>& x, const Matrix<const T>& weight,
+                                 const T* bias, const BatchNormParameters<T>& parameters,
+                                 const T* mean, const T* var, const Matrix<T>& y);
+
 // Where the gradients go.  dx.data null: not computed.  dbias null: there is no bias.
 template <class T>
 struct LinearBatchNormGradients {

@@ -37,7 +37,7 @@ class Block:
         if not training:
             return self._infer(x)
         self.forget()
-        if not self._fits(x):
+        if not self._fits(x) or self._norm.virtual_batch_size is not None:
             return self._norm_forward(self._linear.forward(x, training=True), training=True)
         return self._train(x)
 
@@ -66,22 +66,29 @@ class Block:
     # -- forward -------------------------------------------------------------------------------
 
     def _infer(self, x: Array) -> Array:
-        z = self._linear.forward(x)
-        norm = self._norm
-        if norm.running_mean is None or z.ndim != 2 or z.dtype != norm.dtype:
-            return self._norm_forward(z, training=False)
-        check_input(norm, z, norm.num_features, axis=1)
-        y, _ = norm._normalize(z, False, self._activation(), z, None)  # z is nobody else's
-        return y
+        linear, norm = self._linear, self._norm
+        if norm.running_mean is None or norm.running_var is None or not self._fits(x):
+            return self._norm_forward(linear.forward(x), training=False)
+        x = check_input(linear, x, linear.in_features, axis=-1)
+        bias = None if linear.bias is None else linear.bias.data
+        return _core.linear_batch_norm_inference(
+            x,
+            linear.weight.data,
+            bias,
+            *norm._affine(),
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            self._relu is not None,
+        )
 
     def _fits(self, x: Array) -> bool:
         linear, norm = self._linear, self._norm
         return (
             getattr(x, "ndim", 0) == 2
-            and len(x) > 1
+            and len(x) > 0
             and linear.dtype == norm.dtype
             and linear.out_features == norm.num_features
-            and norm.virtual_batch_size is None
         )
 
     def _train(self, x: Array) -> Array:
@@ -130,8 +137,7 @@ class Block:
         saved = linear._recall(), norm._recall()
         if self._ran is None or saved[0] is not self._ran[0] or saved[1] is not self._ran[1]:
             # Not fused, or a layer has been called alone since.
-            dz = norm.backward(dy) if self._relu is None else norm._backward_relu(dy, self._relu)
-            return linear.backward(dz, need_dx=need_dx)
+            return linear.backward(self._norm_backward(dy), need_dx=need_dx)
         (shape, x), (cache, _) = saved
         dy = check_gradient(norm, dy, (len(x), linear.out_features))
         dx = linear._dx.lend(shape, linear.dtype) if need_dx else None
@@ -151,6 +157,11 @@ class Block:
             None if norm.beta is None else norm.beta.grad,
         )
         return dx
+
+    def _norm_backward(self, dy: Array) -> Array:
+        if self._relu is None:
+            return self._norm.backward(dy)
+        return self._norm._backward_relu(dy, self._relu)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the last training step out of copies and pickles."""
