@@ -37,6 +37,7 @@ struct BatchNormBlock {
   index_t weight_row;
   const T *mean, *scale, *shift;
   const T *slope, *constant;
+  index_t strip;  // rows that an elementwise pass takes at a time, channels last
   bool relu;
 };
 

@@ -20,9 +20,6 @@ namespace {
 
 constexpr index_t kBatchNormGroup = 32;
 
-// Rows that an elementwise pass takes at a time, channels last.
-constexpr index_t kElementwiseRows = 4;
-
 // Registers of columns that a pass takes at a time.  A column needs up to five registers of its
 // channel's coefficients, and a row of four 64-byte registers is two pairs of cache lines, which is
 // what prefetchers fetch.
@@ -239,12 +236,12 @@ struct ElementwiseStrip {
   }
 };
 
-// Channels last: strips of rows, each from left to right, so that memory is walked through in order
-// and the coefficients are loaded once for each strip.
+// Channels last: strips of a few rows, each from left to right, so that memory is walked through in
+// order and the coefficients are loaded once for each strip.
 template <class T, class Pass>
 FASTBN_INLINE void elementwise_last(const BatchNormBlock<T>& g, const Pass& pass) {
-  for (index_t i = 0; i < g.rows; i += kElementwiseRows) {
-    const index_t end = g.rows - i < kElementwiseRows ? g.rows : i + kElementwiseRows;
+  for (index_t i = 0; i < g.rows; i += g.strip) {
+    const index_t end = g.rows - i < g.strip ? g.rows : i + g.strip;
     for_each_columns<T>(g.cols, ElementwiseStrip<T, Pass>{pass, i, end});
   }
 }
@@ -253,9 +250,8 @@ template <class T, class Pass>
 FASTBN_INLINE void elementwise_first(const BatchNormBlock<T>& g, const Pass& pass) {
   const typename Pass::Channel c = pass.channel(0, AllLanes<T>{});
   for (index_t i = 0; i < g.rows; ++i) {
-    for_each_vector<T>(g.cols, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
-      pass.element(i, j, lanes, c);
-    });
+    for_each_vector<T>(
+        g.cols, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA { pass.element(i, j, lanes, c); });
   }
 }
 
@@ -465,8 +461,8 @@ FASTBN_INLINE void elementwise(ChannelsFirst<T>, const BatchNormBlock<T>& g, con
   elementwise_first(g, pass);
 }
 template <class T, class Terms>
-FASTBN_INLINE void sums(ChannelsLast<T>, const BatchNormBlock<T>& g, const Terms& terms, double* sum,
-                        double* second) {
+FASTBN_INLINE void sums(ChannelsLast<T>, const BatchNormBlock<T>& g, const Terms& terms,
+                        double* sum, double* second) {
   sums_last(g, terms, sum, second);
 }
 template <class T, class Terms>

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <vector>
 
-
 namespace fastbn::bindings {
 namespace {
 
@@ -21,8 +20,8 @@ py::ssize_t product(const Shape& shape, int begin, int end) {
 }  // namespace
 
 py::array BatchNormCache::row(int i) const {
-  py::array values = new_array(
-      is_float32(x), groups == 1 ? Shape{channels} : Shape{groups, channels});
+  py::array values =
+      new_array(is_float32(x), groups == 1 ? Shape{channels} : Shape{groups, channels});
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const T* from = reinterpret_cast<const T*>(statistics.get()) + i * channels;
@@ -79,8 +78,8 @@ void require_enough_values(const Shape& shape, int axis, py::ssize_t groups) {
   }
   const py::ssize_t fewest = samples / groups * (n / samples);
   if (fewest > 1) return;
-  throw py::value_error(std::string(kTooFew) + ", got 1 in " +
-                        (groups == 1 ? "" : "a group of ") + "x of shape " + to_string(shape));
+  throw py::value_error(std::string(kTooFew) + ", got 1 in " + (groups == 1 ? "" : "a group of ") +
+                        "x of shape " + to_string(shape));
 }
 
 void require_apart(const py::array& a, const char* a_name, const py::array& b, const char* b_name,
@@ -257,9 +256,9 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   for (auto* input : {&gamma, &beta, &mean, &var, &weights}) separate(*input, out.array());
   x = fitting(x, axis);
 
-  auto cache = std::make_unique<BatchNormCache>(
-      BatchNormCache{x, weights, shape, axis, training, relu, same_memory(x, out.array()), groups,
-                     channels, nullptr});
+  auto cache = std::make_unique<BatchNormCache>(BatchNormCache{x, weights, shape, axis, training,
+                                                               relu, same_memory(x, out.array()),
+                                                               groups, channels, nullptr});
   cache->allocate();
   const py::array y = destination(out, axis);
   with_dtype(x, [&](auto zero) {

@@ -17,11 +17,12 @@ void require_product(const py::array& x, const py::array& weight) {
                         to_string(shape_of(weight)));
 }
 
-py::tuple linear_batch_norm_binding(
-    const py::object& x_object, const py::object& weight_object, const py::object& bias_object,
-    const py::object& gamma_object, const py::object& beta_object, const py::object& mean_object,
-    const py::object& var_object, double momentum, double eps, bool unbiased, bool relu,
-    const py::object& z_object, const py::object& y_object, py::ssize_t batches) {
+py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object& weight_object,
+                                    const py::object& bias_object, const py::object& gamma_object,
+                                    const py::object& beta_object, const py::object& mean_object,
+                                    const py::object& var_object, double momentum, double eps,
+                                    bool unbiased, bool relu, const py::object& z_object,
+                                    const py::object& y_object, py::ssize_t batches) {
   py::array x = input(x_object, "x"), weight = input(weight_object, "weight");
   require_product(x, weight);
   const bool float32 = is_float32(x);
@@ -154,8 +155,8 @@ py::tuple linear_batch_norm_backward_binding(
   const auto taken = [](Output& out, bool asked) -> py::object {
     return asked ? py::object(out.take()) : py::none();
   };
-  return py::make_tuple(taken(dx, need_dx), dweight.take(), taken(dbias, need_dbias),
-                        dgamma.take(), dbeta.take());
+  return py::make_tuple(taken(dx, need_dx), dweight.take(), taken(dbias, need_dbias), dgamma.take(),
+                        dbeta.take());
 }
 
 }  // namespace

@@ -69,7 +69,8 @@ BatchNormStatistics<T> from_channel(BatchNormStatistics<T> s, index_t j) {
 struct Panels {
   index_t cols, width;
   int parts;
-  bool narrow;  // one tile is all that L2 keeps: products read x so often that a pass over z is less
+  bool
+      narrow;  // one tile is all that L2 keeps: products read x so often that a pass over z is less
 
   template <class T>
   static Panels of(index_t rows, index_t inner, index_t cols, T /*dtype*/) {
@@ -131,10 +132,9 @@ void linear_batch_norm_training(const Matrix<const T>& x, const Matrix<const T>&
     return batch_norm_training(channels(read_only(z)), parameters, channels(y), statistics);
   }
   const Matrix<T> widest = columns(z, 0, std::min(panels.width, z.cols));
-  const std::size_t for_product = in_lines(
-      serial_gemm_bytes(x, columns(weight, 0, widest.cols), widest, GemmOptions<T>{}));
-  const std::size_t bytes =
-      for_product + serial_batch_norm_bytes(channels(read_only(widest)));
+  const std::size_t for_product =
+      in_lines(serial_gemm_bytes(x, columns(weight, 0, widest.cols), widest, GemmOptions<T>{}));
+  const std::size_t bytes = for_product + serial_batch_norm_bytes(channels(read_only(widest)));
   const Workspace workspace(bytes * static_cast<std::size_t>(panels.parts));
   panels.for_each([&](index_t j, index_t cols, int id) {
     char* scratch = workspace.as<char>(bytes * static_cast<std::size_t>(id));
@@ -167,9 +167,8 @@ void backward_panels(const Matrix<const T>& dy, const Matrix<const T>& x, const 
     return Matrix<T>{reinterpret_cast<T*>(scratch), z.rows, cols, width, 1};
   };
   const Matrix<const T> xt = transposed(x);
-  const std::size_t for_product = in_lines(
-      serial_gemm_bytes(xt, read_only(dz_panel(0, width, nullptr)), columns(to.dweight, 0, width),
-                        GemmOptions<T>{}));
+  const std::size_t for_product = in_lines(serial_gemm_bytes(
+      xt, read_only(dz_panel(0, width, nullptr)), columns(to.dweight, 0, width), GemmOptions<T>{}));
   const std::size_t bytes =
       for_dz + for_product + serial_batch_norm_bytes(channels(columns(z, 0, width)));
   const Workspace workspace(bytes * static_cast<std::size_t>(panels.parts));
@@ -206,17 +205,17 @@ void linear_batch_norm_backward(const Matrix<const T>& dy, const Matrix<const T>
   if (to.dx.data) gemm(read_only(to.dz), transposed(weight), to.dx, GemmOptions<T>{});
 }
 
-#define FASTBN_INSTANTIATE(T)                                                                    \
-  template void linear_batch_norm_inference<T>(                                                  \
-      const Matrix<const T>&, const Matrix<const T>&, const T*, const BatchNormParameters<T>&,   \
-      const T*, const T*, const Matrix<T>&);                                                     \
-  template void linear_batch_norm_training<T>(                                                   \
-      const Matrix<const T>&, const Matrix<const T>&, const T*, const BatchNormParameters<T>&,   \
-      const Matrix<T>&, const Matrix<T>&, const BatchNormStatistics<T>&);                        \
-  template void linear_batch_norm_backward<T>(                                                   \
-      const Matrix<const T>&, const Matrix<const T>&, const Matrix<const T>&,                    \
-      const Matrix<const T>&, const BatchNormStatistics<T>&, bool, bool,                         \
-      const LinearBatchNormGradients<T>&);
+#define FASTBN_INSTANTIATE(T)                                                                     \
+  template void linear_batch_norm_inference<T>(const Matrix<const T>&, const Matrix<const T>&,    \
+                                               const T*, const BatchNormParameters<T>&, const T*, \
+                                               const T*, const Matrix<T>&);                       \
+  template void linear_batch_norm_training<T>(                                                    \
+      const Matrix<const T>&, const Matrix<const T>&, const T*, const BatchNormParameters<T>&,    \
+      const Matrix<T>&, const Matrix<T>&, const BatchNormStatistics<T>&);                         \
+  template void linear_batch_norm_backward<T>(const Matrix<const T>&, const Matrix<const T>&,     \
+                                              const Matrix<const T>&, const Matrix<const T>&,     \
+                                              const BatchNormStatistics<T>&, bool, bool,          \
+                                              const LinearBatchNormGradients<T>&);
 FASTBN_INSTANTIATE(float)
 FASTBN_INSTANTIATE(double)
 #undef FASTBN_INSTANTIATE

@@ -179,8 +179,7 @@ class Part {
     index_t p = 0;
     do {  // once even if k is 0: the epilogue is due
       const index_t k = std::min(plan_.kc, a.cols - p);
-      step(sub(a, 0, a.rows, p, k), sub(b, p, k, 0, b.cols), c, epilogue, p > 0,
-           p + k < a.cols);
+      step(sub(a, 0, a.rows, p, k), sub(b, p, k, 0, b.cols), c, epilogue, p > 0, p + k < a.cols);
       p += k;
     } while (p < a.cols);
   }
@@ -370,12 +369,12 @@ void column_sums(Matrix<const T> x, T* sums) {
   });
 }
 
-#define FASTBN_INSTANTIATE(T)                                                                \
-  template void gemm<T>(Matrix<const T>, Matrix<const T>, Matrix<T>, const GemmOptions<T>&); \
-  template std::size_t serial_gemm_bytes<T>(Matrix<const T>, Matrix<const T>, Matrix<T>,     \
-                                            const GemmOptions<T>&);                          \
-  template void serial_gemm<T>(Matrix<const T>, Matrix<const T>, Matrix<T>,                  \
-                               const GemmOptions<T>&, void*);                                \
+#define FASTBN_INSTANTIATE(T)                                                                      \
+  template void gemm<T>(Matrix<const T>, Matrix<const T>, Matrix<T>, const GemmOptions<T>&);       \
+  template std::size_t serial_gemm_bytes<T>(Matrix<const T>, Matrix<const T>, Matrix<T>,           \
+                                            const GemmOptions<T>&);                                \
+  template void serial_gemm<T>(Matrix<const T>, Matrix<const T>, Matrix<T>, const GemmOptions<T>&, \
+                               void*);                                                             \
   template void column_sums<T>(Matrix<const T>, T*);
 FASTBN_INSTANTIATE(float)
 FASTBN_INSTANTIATE(double)

@@ -202,8 +202,8 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
   // gains nothing: such rows share few sets of the caches, and faster stores evict one another
   // (1024 x 1024 x 8: 86 GFLOP/s so, 93 without).
   const bool crowded = g.k < 16 && g.c_row * index_t{sizeof(T)} % 4096 == 0;
-  const bool plain = !g.resume && !g.suspend && g.alpha == T(1) && g.beta == T(0) && !g.columns.bias && !g.columns.scale &&
-                     !g.relu && g.k <= kShortK && !crowded;
+  const bool plain = !g.resume && !g.suspend && g.alpha == T(1) && g.beta == T(0) &&
+                     !g.columns.bias && !g.columns.scale && !g.relu && g.k <= kShortK && !crowded;
   for (index_t row = 0; row < g.m; row += kGemmRows) {
     const index_t rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
     const T* a = g.a + row / kGemmRows * g.a_tile;
