@@ -56,11 +56,18 @@ void check_product(Report& report, Random& random, index_t m, index_t n, index_t
   const Memory<T> a(random, m, k, random.below(2), random.below(3));
   const Memory<T> b(random, k, n, random.below(2), random.below(3));
   const Memory<T> c(random, m, n, random.below(4) == 0, random.below(3));
-  const std::vector<T> bias = random.values<T>(n);
+  const std::vector<T> bias = random.values<T>(n), mean = random.values<T>(n),
+                       scale = random.values<T>(n), shift = random.values<T>(n);
   GemmOptions<T> options;
   options.alpha = static_cast<T>(kFactors[random.below(4)]);
   options.beta = static_cast<T>(kFactors[random.below(4)]);
   options.columns.bias = random.below(2) ? bias.data() : nullptr;
+  const bool normalized = random.below(3) == 0;
+  if (normalized) {
+    options.columns.mean = mean.data();
+    options.columns.scale = scale.data();
+    options.columns.shift = shift.data();
+  }
   options.relu = random.below(3) == 0;
   report.at(target() + " " + type_name<T>() + " gemm " + std::to_string(m) + " x " +
             std::to_string(n) + " x " + std::to_string(k));
@@ -74,14 +81,21 @@ void check_product(Report& report, Random& random, index_t m, index_t n, index_t
   report.require(same_bits(got.data, threaded.data), "bits of two threads");
   report.require(got.gaps_are_intact(), "gaps between the rows of C");
 
-  const double relative = gamma<T>(double(k + 3)) + gamma<double>(double(k + 3)) + kUnit<T>;
+  // k products and their sum, alpha, beta and bias; x - mean, the scaling and the shift.
+  const double roundings = double(k) + 6;
+  const double relative = gamma<T>(roundings) + gamma<double>(roundings) + kUnit<T>;
   for (index_t i = 0; i < m; ++i) {
     for (index_t j = 0; j < n; ++j) {
       double magnitude = 0;
       for (index_t p = 0; p < k; ++p) magnitude += std::fabs(double(a(i, p)) * double(b(p, j)));
       magnitude = magnitude * std::fabs(double(options.alpha)) +
                   std::fabs(double(options.beta) * double(c(i, j)));
-      if (options.columns.bias) magnitude += std::fabs(double(bias[static_cast<std::size_t>(j)]));
+      const auto at = static_cast<std::size_t>(j);
+      if (options.columns.bias) magnitude += std::fabs(double(bias[at]));
+      if (normalized) {
+        magnitude = (magnitude + std::fabs(double(mean[at]))) * std::fabs(double(scale[at])) +
+                    std::fabs(double(shift[at]));
+      }
       report.close("C", got(i, j), want(i, j), relative * magnitude);
     }
   }
