@@ -287,3 +287,11 @@ def test_a_virtual_batch_size_is_no_state():
     for size in (0, -1):
         with pytest.raises(ValueError, match=f"virtual_batch_size .*got {size}"):
             BatchNorm2d(3, virtual_batch_size=size)
+
+
+def test_inference_knows_no_ghost_batches(rng):
+    x = rng.standard_normal((24, 5)).astype(np.float32)
+    ghost = fastbn.BatchNorm1d(5, track_running_stats=False, virtual_batch_size=8)
+    whole = fastbn.BatchNorm1d(5, track_running_stats=False)
+    np.testing.assert_array_equal(ghost.forward(x), whole.forward(x))
+    assert not np.array_equal(ghost.forward(x, training=True), whole.forward(x, training=True))

@@ -124,7 +124,7 @@ class _BatchNorm(Layer):
             out=out,
             num_batches_tracked=self.num_batches_tracked,
             weights=weights,
-            virtual_batch_size=self.virtual_batch_size,
+            virtual_batch_size=self.virtual_batch_size if training else None,
         )
 
     def backward(self, dy: Array) -> Array:
