@@ -334,7 +334,7 @@ void run_panel(const Stages& stages, const Cut& cut, index_t c, index_t channels
   for (index_t i = cut.count(); i-- > 0;) stages.apply(cut.piece(i), c, channels);
 }
 
-// Channels first: each thread takes channels through all three stages.
+// Each thread takes channels through all three stages: one of images, or a panel of rows' columns.
 template <class T, class Stages>
 void run_by_channels(const Stages& stages, const ChannelView<const T>& x, const Cut& cut,
                      int parts) {

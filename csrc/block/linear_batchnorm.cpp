@@ -69,8 +69,8 @@ BatchNormStatistics<T> from_channel(BatchNormStatistics<T> s, index_t j) {
 struct Panels {
   index_t cols, width;
   int parts;
-  bool
-      narrow;  // one tile is all that L2 keeps: products read x so often that a pass over z is less
+  // One tile is all that L2 keeps: products read x so often that a pass over z is less.
+  bool narrow;
 
   template <class T>
   static Panels of(index_t rows, index_t inner, index_t cols, T /*dtype*/) {

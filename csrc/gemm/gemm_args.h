@@ -35,10 +35,11 @@ struct GemmBlock {
   index_t a_row, a_k, a_tile;
   const T* b;
   index_t b_k;
-  bool b_streams;  // b lies in memory as the caller has it: the first tile prefetches it and, if
-  bool
-      b_turns;  // b's columns are contiguous, b_k is from one to the next: the first tile turns them
-  T* pack_to;   // pack_to is not null, leaves it there in rows of pack_width for the other tiles
+  // b_streams: b lies in memory as the caller has it: the first tile prefetches it and, if pack_to is
+  // not null, leaves it there in rows of pack_width for the other tiles.
+  // b_turns: b's columns are contiguous, b_k is from one to the next: the first tile turns them.
+  bool b_streams, b_turns;
+  T* pack_to;
   index_t pack_width;
   T* c;
   index_t c_row;

@@ -10,6 +10,7 @@ import fastbn
 
 from . import oracles
 from .bounds import batch_norm_bounds, oracle_dtype, relative_sum_error, unit_roundoff
+from .differences import assert_gradients
 from .test_batchnorm import EPS, bits, normal, parameters, within
 
 CHANNELS = (1, 15, 16, 17, 65)
@@ -236,15 +237,7 @@ def test_gradients_by_central_differences(target, rng, shape, axis, training, ac
         )  # fmt: skip
 
     gradients = fastbn.batch_norm_backward(slope, forward()[1])
-    for parameter, gradient in zip((x, p["gamma"], p["beta"]), gradients, strict=True):
-        for position in np.ndindex(parameter.shape):
-            kept, losses = parameter[position], []
-            for sign in (1, -1):
-                parameter[position] = kept + sign * 1e-6
-                losses.append((forward()[0] * slope).sum())
-            parameter[position] = kept
-            difference = (losses[0] - losses[1]) / 2e-6
-            np.testing.assert_allclose(gradient[position], difference, rtol=1e-3, atol=1e-5)
+    assert_gradients(lambda: (forward()[0] * slope).sum(), (x, p["gamma"], p["beta"]), gradients)
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((1030, 113), 1), ((4, 60, 17, 16), 1)])

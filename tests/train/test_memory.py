@@ -63,4 +63,4 @@ def test_peak_memory_is_what_the_documentation_says(counter: Path) -> None:
     # Scratch of one product: no more than both of its operands.
     workspace = BATCH * SIZES[0] + max(weights)
     peak = train(counter, waste=False)["peak"]
-    assert 0.9 * (state + batch) < peak / 4 < state + batch + workspace
+    assert state + batch <= peak / 4 < state + batch + workspace
