@@ -43,7 +43,9 @@ constexpr index_t kPieceOfPanel = 128;
 constexpr index_t kLeastToTurn = 32;  // steps of k: two squares of registers
 // From more rows than this, turning B's columns in the first of many row tiles costs less than taking C
 // to scratch and back does: 640 x 384 at 200 rows 104 GFLOP/s swapped, 112 turned; at 128 rows equal.
-constexpr index_t kMostToSwap = 128;
+constexpr index_t kMostToSwap = 64;
+constexpr index_t kLeastToPackA = 32;
+constexpr index_t kDense = 512;  // bytes
 
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
 // saves are then not worth its stores, of which Zen 4 makes a 64-byte one in two cycles (at 16 rows 92 %
@@ -62,7 +64,8 @@ struct Plan {
     before  // neither its rows are contiguous, nor its columns such that that tile can turn them
   };
   PackB pack_b;
-  bool turn_b;  // B's columns are contiguous: the first row tile turns them as it goes
+  bool turn_b;   // B's columns are contiguous: the first row tile turns them as it goes
+  bool by_rows;  // C is computed in the order in which it lies: gemm_rows.h
   bool pack_a;
   bool copy_c;     // C's columns are not contiguous: blocks of it are computed in scratch
   bool partial_c;  // C cannot hold unfinished sums, since beta wants its old values at the end
@@ -71,26 +74,34 @@ struct Plan {
 
   template <class T>
   Plan(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
-       const Matrix<T>& c, T beta) {
+       const Matrix<T>& c, const GemmOptions<T>& options) {
     const index_t k = a.cols, nr = kern.vectors * kern.width;
+    const bool plain = options.alpha == T(1) && options.beta == T(0) && !options.columns.bias &&
+                       !options.columns.scale && !options.relu;
+    by_rows = plain && k > 0 && k <= kern.most_steps_by_rows && c.rows >= 2 * kFewRows * kern.mr &&
+              c.cols > nr;
     turn_b = kern.turns && b.col_stride != 1 && b.row_stride == 1 && k >= kLeastToTurn;
-    pack_b = b.col_stride != 1 && !turn_b                              ? PackB::before
+    pack_b = by_rows || (b.col_stride != 1 && !turn_b)                 ? PackB::before
              : c.rows > (turn_b ? kern.mr : most_unpacked<T>(kern, b)) ? PackB::on_the_way
                                                                        : PackB::never;
-    // A is read well where it lies if its rows are contiguous, or its columns with less than a page
-    // from one to the next: beyond, each step of a tile needs a page of its own, and a multiple of a
-    // page puts all of them into one set of L1.  Otherwise packed A costs one pass and serves every
-    // panel: it pays from a few panels on.
-    const bool near = a.row_stride == 1 && std::abs(a.col_stride) * index_t{sizeof(T)} < kPage;
-    pack_a = a.col_stride != 1 && !near && c.rows > kern.mr && c.cols > 3 * nr;
+    // A is read well where it lies if its rows are contiguous.  Its columns are not: each step of a tile
+    // needs half a cache line of another part of a page, or of another page, and those of a long k evict
+    // one another before the second panel needs them (512 x 512 x 1024: 60 GFLOP/s, packed 117; with 32
+    // steps 87 and 100, with 16 89 and 87).  Packed A costs one pass and serves every panel.
+    const bool dense = a.row_stride == 1 && std::abs(a.col_stride) * index_t{sizeof(T)} < kDense;
+    pack_a = a.col_stride != 1 && !dense && !by_rows && k >= kLeastToPackA && c.rows > kern.mr &&
+             c.cols > nr;
     copy_c = c.col_stride != 1;
     // A few rows use a packed panel so little that its way through L2 and back would show: it is
     // packed, transposed, in pieces that stay in L1.  Pieces of 64 or 256 steps were 7 % slower.
-    const bool pieces = pack_b == PackB::before && c.rows <= kFewRows * kern.mr;
+    const bool pieces = pack_b == PackB::before && !by_rows && c.rows <= kFewRows * kern.mr;
+    // Rows of B that are far apart and not packed: so many that their pages fit the first TLB (64), and
+    // that a panel of them stays in L1, whose sets they would else crowd.
+    const bool far = pack_b == PackB::never && b.row_stride * index_t{sizeof(T)} >= kPage / 2;
     kc = c.rows <= kern.mr && pack_b == PackB::never
              ? k
-             : balanced_step(k, pieces ? kPieceOfPanel : kern.kc);
-    partial_c = kc < k && beta != T(0);
+             : balanced_step(k, pieces || far ? kPieceOfPanel : kern.kc);
+    partial_c = kc < k && options.beta != T(0);
     mc = rounded_up(balanced_step(c.rows, kern.mc), kern.mr);
     nc = std::min<index_t>(c.cols, pieces ? nr : kern.nc);
     // Rows per run: all, but where scratch for them grows with their number.
@@ -214,10 +225,15 @@ class Part {
       const Range cols = share(c.cols, w, count, q);
       g.n = cols.end - cols.begin;
       set_b(g, b, cols.begin, i == 0);
+      if (plan_.by_rows) continue;
       g.c = c.data + i * c.row_stride + cols.begin;
       g.partial = plan_.partial_c ? partial_ + i * plan_.nc + cols.begin : g.c;
       g.columns = from_column(epilogue, cols.begin);
       kern_.block(g);
+    }
+    if (plan_.by_rows) {
+      g.b = b_, g.n = c.cols, g.c = c.data + i * c.row_stride;
+      kern_.rows(g);
     }
   }
 
@@ -307,14 +323,14 @@ Grid choose_grid(const GemmKernels<T>& kern, index_t m, index_t n, int threads) 
 template <class T>
 std::size_t serial_gemm_bytes(Matrix<const T> a, Matrix<const T> b, Matrix<T> c,
                               const GemmOptions<T>& options) {
-  return Plan(kernels<T>().gemm, a, b, c, options.beta).template bytes<T>();
+  return Plan(kernels<T>().gemm, a, b, c, options).template bytes<T>();
 }
 
 template <class T>
 void serial_gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T>& options,
                  void* scratch) {
   const GemmKernels<T>& kern = kernels<T>().gemm;
-  Part<T>(kern, Plan(kern, a, b, c, options.beta), options, static_cast<T*>(scratch)).run(a, b, c);
+  Part<T>(kern, Plan(kern, a, b, c, options), options, static_cast<T*>(scratch)).run(a, b, c);
 }
 
 template <class T>
@@ -339,7 +355,7 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   const index_t part_m = std::min(c.rows, rounded_up(largest_m.end - largest_m.begin, kern.mr));
   const index_t part_n = std::min(c.cols, rounded_up(largest_n.end - largest_n.begin, kern.width));
   const Plan plan(kern, sub(a, 0, part_m, 0, a.cols), sub(b, 0, b.rows, 0, part_n),
-                  sub(c, 0, part_m, 0, part_n), options.beta);
+                  sub(c, 0, part_m, 0, part_n), options);
   const std::size_t bytes = plan.bytes<T>();
   const Workspace workspace(bytes * static_cast<std::size_t>(parts));
 

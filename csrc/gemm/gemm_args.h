@@ -58,7 +58,11 @@ struct GemmKernels {
   int mr, vectors, width;
   bool turns;  // whether block() can take a B whose columns are contiguous
   int kc, mc, nc;
+  int most_steps_by_rows;  // the longest k that rows() takes
   void (*block)(const GemmBlock<T>& block);
+  // The same for any n, C in the order in which it lies: nothing to resume or suspend, C = A B.  B is
+  // packed, its panels one after the other, each as many whole registers wide as share() gives it.
+  void (*rows)(const GemmBlock<T>& block);
   // to[j * to_row + i] = from[i * from_row + j] for rows x cols of `from`
   void (*transpose)(index_t rows, index_t cols, const T* from, index_t from_row, T* to,
                     index_t to_row);

@@ -132,7 +132,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
 // R rows by V registers of C from `row` on, the last register in whole or in part.  kPlain: nothing
 // to resume or suspend, and the chains as they are make C.
 template <class T, int R, int V, bool kPack, bool kPlain, class Lanes>
-FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last) {
+FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last, const T* next) {
   Vec<T> acc[R][V];
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
@@ -140,7 +140,6 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
     for (int v = 0; v < V; ++v) acc[i][v] = Vec<T>::zero();
     if (!kPlain && g.resume) load_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
   }
-  const T* next = row + 2 * R <= g.m ? g.c + (row + R) * g.c_row : nullptr;
   multiply<T, R, V, kPack>(g, a, last, next, acc);
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
@@ -157,9 +156,10 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
 // `rows` <= kGemmRows rows as one tile of their own height.
 template <class T, int V, bool kPack, class Lanes>
 void tile_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row, Lanes last) {
+  const T* next = row + 2 * rows <= g.m ? g.c + (row + rows) * g.c_row : nullptr;
 #define FASTBN_CASE(R) \
   case R:              \
-    if constexpr (R <= kGemmRows) return tile<T, R, V, kPack, false>(g, a, row, last)
+    if constexpr (R <= kGemmRows) return tile<T, R, V, kPack, false>(g, a, row, last, next)
   switch (rows) {
     FASTBN_CASE(8);
     FASTBN_CASE(7);
@@ -194,29 +194,40 @@ void turn_rows(const GemmBlock<T>& g, index_t rows) {
 
 constexpr index_t kShortK = 32;
 
+// A tile of one or two registers' width is taller, where A is not packed into tiles of kGemmRows: 8 or 16
+// chains are too few for the latency of two multiply-add units (128 x 20: 50 to 58 GFLOP/s of 179).  24
+// rows of one register were no faster than 16: they are bound by one load for each multiply-add.
+template <int V>
+constexpr int kTallRows = kVectorRegisters < 32 || V == 3 ? kGemmRows
+                          : V == 2                        ? 12
+                                                          : 16;
+
 template <class T, int V, class Lanes>
 void tiles(const GemmBlock<T>& block, Lanes last) {
   GemmBlock<T> g = block;
-  // With a short k, the gradient of a weight at a small batch, what surrounds the chain of a tile
-  // costs as much as the chain.  Where rows of C are a multiple of a page apart and k is very short it
-  // gains nothing: such rows share few sets of the caches, and faster stores evict one another
-  // (1024 x 1024 x 8: 86 GFLOP/s so, 93 without).
-  const bool crowded = g.k < 16 && g.c_row * index_t{sizeof(T)} % 4096 == 0;
+  // With a short k what surrounds the chain of a tile costs as much as the chain.
   const bool plain = !g.resume && !g.suspend && g.alpha == T(1) && g.beta == T(0) &&
-                     !g.columns.bias && !g.columns.scale && !g.relu && g.k <= kShortK && !crowded;
-  for (index_t row = 0; row < g.m; row += kGemmRows) {
-    const index_t rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
-    const T* a = g.a + row / kGemmRows * g.a_tile;
+                     !g.columns.bias && !g.columns.scale && !g.relu && g.k <= kShortK;
+  const bool linear = g.a_tile == kGemmRows * g.a_row;
+  constexpr index_t kTall = kTallRows<V>;
+  for (index_t row = 0, rows; row < g.m; row += rows) {
+    const T* a = linear ? g.a + row * g.a_row : g.a + row / kGemmRows * g.a_tile;
+    const bool first = row == 0 && g.b_streams;
+    rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
     if (g.b_turns) {
       GemmBlock<T> h = g;
       h.a = a, h.c += row * g.c_row, h.partial += row * g.partial_row;
       turn_rows(h, rows);
       if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width, g.b_turns = false;
-    } else if (row == 0 && g.b_streams) {
+    } else if (kTall > kGemmRows && linear && !plain && g.m - row >= kTall &&
+               !(first && g.pack_to)) {
+      rows = kTall;
+      tile<T, kTall, V, false, false>(g, a, row, last, nullptr);
+    } else if (first) {
       tile_of_height<T, V, true>(g, rows, a, row, last);
       if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width;
     } else if (plain && rows == kGemmRows) {
-      tile<T, kGemmRows, V, false, true>(g, a, row, last);
+      tile<T, kGemmRows, V, false, true>(g, a, row, last, nullptr);
     } else {
       tile_of_height<T, V, false>(g, rows, a, row, last);
     }
@@ -244,6 +255,14 @@ void gemm_block(const GemmBlock<T>& g) {
       return tiles_of_width<T, 1>(g);
   }
 }
+
+}  // namespace
+}  // namespace fastbn
+
+#include "gemm/gemm_rows.h"
+
+namespace fastbn {
+namespace {
 
 // ---- packing ------------------------------------------------------------------------------------
 
@@ -362,7 +381,9 @@ constexpr GemmKernels<T> gemm_kernels() {
           /*kc=*/static_cast<int>(4096 / sizeof(T)),
           /*mc=*/96,
           /*nc=*/static_cast<int>(4096 / sizeof(T)),
+          kMostStepsByRows,
           &gemm_block<T>,
+          &gemm_rows<T>,
           &transpose_matrix<T>,
           &pack_b<T>,
           &pack_a<T>,
