@@ -367,11 +367,11 @@ void column_sums(index_t rows, index_t cols, const T* x, index_t row_stride, T* 
   });
 }
 
-// kc: 4 KiB of a row of A.  A row tile of A, mr of them, stays in L1; a panel of B, 196 KiB with
-// 64-byte registers, is read from L2 anew for each row tile, 16 bytes a cycle, which no CPU of the
-// last ten years notices.  A panel that fits L1 (kc = 176) was 5 to 8 % slower: the sums of C are
-// then written and read again every 176 steps.  mc: with kc, 384 KiB of A, which stays in L2 beside
-// the panel of B.  nc: with kc, at most 4 MiB of packed B, which stays in L3.
+// kc: 4 KiB of a row of A, or half of it where A is packed.  A row tile of A, mr of them, stays in L1; a
+// panel of B, 196 KiB with 64-byte registers, is read from L2 anew for each row tile, 16 bytes a cycle,
+// which no CPU of the last ten years notices.  A panel that fits L1 (kc = 176) was 5 to 8 % slower: the sums
+// of C are then written and read again every 176 steps.  mc: with half of kc 384 KiB of packed A, which stay
+// in L2 beside the panel of B.  nc: with kc, at most 4 MiB of packed B, which stay in L3.
 template <class T>
 constexpr GemmKernels<T> gemm_kernels() {
   return {kGemmRows,
@@ -379,7 +379,7 @@ constexpr GemmKernels<T> gemm_kernels() {
           Vec<T>::kWidth,
           Vec<T>::kGroup > 0,
           /*kc=*/static_cast<int>(4096 / sizeof(T)),
-          /*mc=*/96,
+          /*mc=*/192,
           /*nc=*/static_cast<int>(4096 / sizeof(T)),
           kMostStepsByRows,
           &gemm_block<T>,
