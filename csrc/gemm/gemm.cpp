@@ -120,7 +120,8 @@ struct Plan {
     mc = rounded_up(balanced_step(c.rows, streams ? kStreamedRows : kern.mc), kern.mr);
     if (by_rows) mc = rounded_up(c.rows, kern.mr);
     nc = pieces ? nr : std::min<index_t>(c.cols, kern.nc);
-    if (streams && !pieces) nc = columns_in(kBlockOfB, kc * index_t{sizeof(T)}, nr, c.cols);
+    if (streams && !pieces && k > 0)
+      nc = columns_in(kBlockOfB, kc * index_t{sizeof(T)}, nr, c.cols);
     // Rows per run: all, but where scratch for them grows with their number.
     rows = copy_c || partial_c ? std::min<index_t>(c.rows, kern.mc) : c.rows;
     a_elements = pack_a ? mc * kc : 0;
