@@ -1,7 +1,8 @@
 """Matrix products and column sums: the bound on their error, and what must not change a bit.
 
 The sizes are around the edges of what the kernels are cut into: tiles of 4 or 8 rows by 3 registers
-of 1, 2, 4, 8 or 16 lanes; blocks of 176 or 256 in k, of 192 in m, of 256 or 512 in n.
+of 1, 2, 4, 8 or 16 lanes, taller where one or two registers wide; blocks of 128, 512 or 1024
+steps (256 or 512 of float64), of 16 or 192 rows, of some hundred columns.
 """
 
 import itertools
@@ -131,6 +132,37 @@ def test_error_bound_where_columns_of_b_are_contiguous(target, dtype, rng, k, be
     for m, n in itertools.product((1, 7, 8, 9, 24, 40, 130), (1, 7, 16, 17, 47, 48, 50)):
         options = {"alpha": -1.0, "beta": beta, "bias": bool(n % 2), "relu": bool(m % 2)}
         Product(rng, (m, n, k), dtype, trans_b=True, **options).check()
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 8, 9, 127, 128, 129])
+@pytest.mark.parametrize("trans_a", [False, True])
+def test_error_bound_where_c_is_computed_row_by_row(target, dtype, rng, k, trans_a):
+    # up to 128 steps, from 64 rows on (32 with 16 registers), wider than a panel
+    for m, n in itertools.product((31, 32, 63, 64, 65, 79), (25, 49, 64, 97, 113)):
+        layouts = ("contiguous", rng.choice(list(LAYOUTS)), "padded")
+        Product(rng, (m, n, k), dtype, trans_a=trans_a, layouts=layouts).check()
+
+
+@pytest.mark.parametrize("m", [11, 12, 13, 15, 16, 17, 24, 27, 28, 31, 32, 33, 41])
+def test_error_bound_of_tall_narrow_tiles(target, dtype, rng, m):
+    # 16 rows of one register, 12 of two
+    for n, k in itertools.product((3, 8, 10, 16, 17, 20, 32), (33, 50)):
+        Product(rng, (m, n, k), dtype, **draw(rng)).check()
+
+
+@pytest.mark.parametrize(
+    ("shape", "trans_a"),
+    [
+        ((130, 200, 1030), False),  # rows of A stream past blocks of three panels of B
+        ((40, 1100, 300), False),  # distant rows of B, read in pieces of 128 steps
+        ((200, 150, 600), True),  # columns of A, packed in blocks of 512 steps
+        ((129, 49, 32), True),
+    ],
+)
+@pytest.mark.parametrize("beta", [0.0, 0.7])
+def test_error_bound_in_blocks_of_every_kind(target, dtype, rng, shape, trans_a, beta):
+    options = {"alpha": 0.7, "beta": beta, "bias": True, "relu": True, "trans_a": trans_a}
+    Product(rng, shape, dtype, **options).check()
 
 
 @pytest.mark.parametrize("shape", [(9, 49, 5), (8, 48, 257), (17, 25, 300)])
