@@ -132,8 +132,7 @@ void linear_batch_norm_training(const Matrix<const T>& x, const Matrix<const T>&
     return batch_norm_training(channels(read_only(z)), parameters, channels(y), statistics);
   }
   const Matrix<T> widest = columns(z, 0, std::min(panels.width, z.cols));
-  const std::size_t for_product =
-      in_lines(serial_gemm_bytes(x, columns(weight, 0, widest.cols), widest, GemmOptions<T>{}));
+  const std::size_t for_product = in_lines(serial_gemm_bytes(x, widest));
   const std::size_t bytes = for_product + serial_batch_norm_bytes(channels(read_only(widest)));
   const Workspace workspace(bytes * static_cast<std::size_t>(panels.parts));
   panels.for_each([&](index_t j, index_t cols, int id) {
@@ -167,8 +166,7 @@ void backward_panels(const Matrix<const T>& dy, const Matrix<const T>& x, const 
     return Matrix<T>{reinterpret_cast<T*>(scratch), z.rows, cols, width, 1};
   };
   const Matrix<const T> xt = transposed(x);
-  const std::size_t for_product = in_lines(serial_gemm_bytes(
-      xt, read_only(dz_panel(0, width, nullptr)), columns(to.dweight, 0, width), GemmOptions<T>{}));
+  const std::size_t for_product = in_lines(serial_gemm_bytes(xt, columns(to.dweight, 0, width)));
   const std::size_t bytes =
       for_dz + for_product + serial_batch_norm_bytes(channels(columns(z, 0, width)));
   const Workspace workspace(bytes * static_cast<std::size_t>(panels.parts));

@@ -120,8 +120,7 @@ struct Plan {
     mc = rounded_up(balanced_step(c.rows, streams ? kStreamedRows : kern.mc), kern.mr);
     if (by_rows) mc = rounded_up(c.rows, kern.mr);
     nc = pieces ? nr : std::min<index_t>(c.cols, kern.nc);
-    if (streams && !pieces && k > 0)
-      nc = columns_in(kBlockOfB, kc * index_t{sizeof(T)}, nr, c.cols);
+    if (streams && !pieces && k > 0) nc = columns_in(kBlockOfB, kc * index_t{sizeof(T)}, nr, nc);
     // Rows per run: all, but where scratch for them grows with their number.
     rows = copy_c || partial_c ? std::min<index_t>(c.rows, kern.mc) : c.rows;
     a_elements = pack_a ? mc * kc : 0;
@@ -136,6 +135,18 @@ struct Plan {
                                                 line(c_elements) + line(partial_elements));
   }
   static index_t line(index_t elements) { return rounded_up(elements, 64); }
+
+  // No plan for as many rows and steps and for as many columns or fewer needs more, whatever its options:
+  // of fewer columns the blocks may be wider.
+  template <class T>
+  static std::size_t most_bytes(const GemmKernels<T>& kern, const Matrix<const T>& a,
+                                const Matrix<T>& c) {
+    const index_t kc = std::min<index_t>(a.cols, kern.kc), nr = kern.vectors * kern.width;
+    const index_t mc = rounded_up(std::min<index_t>(c.rows, kern.mc), kern.mr);
+    const index_t nc = rounded_up(std::min<index_t>(c.cols, kern.nc), nr);
+    const index_t a_most = a.col_stride == 1 ? 0 : mc * kc;
+    return sizeof(T) * static_cast<std::size_t>(line(a_most) + line(nc * kc) + 2 * line(mc * nc));
+  }
 };
 
 template <class T>
@@ -339,9 +350,8 @@ Grid choose_grid(const GemmKernels<T>& kern, index_t m, index_t n, int threads) 
 }  // namespace
 
 template <class T>
-std::size_t serial_gemm_bytes(Matrix<const T> a, Matrix<const T> b, Matrix<T> c,
-                              const GemmOptions<T>& options) {
-  return Plan(kernels<T>().gemm, a, b, c, options).template bytes<T>();
+std::size_t serial_gemm_bytes(Matrix<const T> a, Matrix<T> c) {
+  return Plan::most_bytes(kernels<T>().gemm, a, c);
 }
 
 template <class T>
@@ -405,8 +415,7 @@ void column_sums(Matrix<const T> x, T* sums) {
 
 #define FASTBN_INSTANTIATE(T)                                                                      \
   template void gemm<T>(Matrix<const T>, Matrix<const T>, Matrix<T>, const GemmOptions<T>&);       \
-  template std::size_t serial_gemm_bytes<T>(Matrix<const T>, Matrix<const T>, Matrix<T>,           \
-                                            const GemmOptions<T>&);                                \
+  template std::size_t serial_gemm_bytes<T>(Matrix<const T>, Matrix<T>);                           \
   template void serial_gemm<T>(Matrix<const T>, Matrix<const T>, Matrix<T>, const GemmOptions<T>&, \
                                void*);                                                             \
   template void column_sums<T>(Matrix<const T>, T*);

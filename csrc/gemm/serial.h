@@ -6,10 +6,10 @@
 
 namespace fastbn {
 
-// Scratch that a product of these shapes and strides needs, or one of fewer columns of B and C.
+// Scratch that is enough for a product of this A and of C, or of fewer columns of it, with any B and any
+// options.
 template <class T>
-std::size_t serial_gemm_bytes(Matrix<const T> a, Matrix<const T> b, Matrix<T> c,
-                              const GemmOptions<T>& options);
+std::size_t serial_gemm_bytes(Matrix<const T> a, Matrix<T> c);
 
 template <class T>
 void serial_gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T>& options,

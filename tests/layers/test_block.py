@@ -91,6 +91,14 @@ def test_bits_of_many_rows(target, rng, rows):
 
 
 @pytest.mark.parametrize(
+    ("rows", "inner", "outer"), [(256, 512, 512), (130, 1030, 200), (64, 96, 1100), (40, 300, 530)]
+)
+def test_bits_of_wide_layers(target, rng, rows, inner, outer):
+    # products of several blocks in k and in columns, and panels of several widths
+    check(rng, rows, inner, outer, np.float32)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"bias": False},
