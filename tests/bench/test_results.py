@@ -106,9 +106,9 @@ def numpy_factor(value: float, only: str = "") -> documents.Factor:
     return factor
 
 
-def compared(before: dict[str, Any], after: dict[str, Any], folder: Path) -> int:
-    paths = [folder / "before.json", folder / "after.json"]
-    for path, document in zip(paths, (before, after), strict=True):
+def compared(folder: Path, *runs: dict[str, Any]) -> int:
+    paths = [folder / f"{i}.json" for i in range(len(runs))]
+    for path, document in zip(paths, runs, strict=True):
         path.write_text(json.dumps(document))
     return compare.main([*map(str, paths)])
 
@@ -117,15 +117,15 @@ def test_a_loss_of_more_than_a_tenth_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = documents.make(numpy_factor(2.0))
-    assert compared(before, before, tmp_path) == 0
-    assert compared(before, documents.make(numpy_factor(1.85)), tmp_path) == 0
-    assert compared(before, documents.make(numpy_factor(2.5)), tmp_path) == 0
+    assert compared(tmp_path, before, before) == 0
+    assert compared(tmp_path, before, documents.make(numpy_factor(1.85))) == 0
+    assert compared(tmp_path, before, documents.make(numpy_factor(2.5))) == 0
     capsys.readouterr()
-    assert compared(before, documents.make(numpy_factor(1.7, "NT 512x512 b=8")), tmp_path) == 1
+    assert compared(tmp_path, before, documents.make(numpy_factor(1.7, "NT 512x512 b=8"))) == 1
     out = capsys.readouterr().out
     assert "LOST NT 512x512 b=8: 2.00 -> 1.70" in out
     assert "1 losses" in out
-    assert compared(before, documents.make(numpy_factor(1.7)), tmp_path) == 1
+    assert compared(tmp_path, before, documents.make(numpy_factor(1.7))) == 1
 
 
 def test_it_is_ratios_that_are_compared_not_times(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_it_is_ratios_that_are_compared_not_times(tmp_path: Path) -> None:
     def half_as_fast(case: Case, library: str) -> float:
         return 2 * documents.twice_as_fast(case, library)
 
-    assert compared(documents.make(), documents.make(half_as_fast), tmp_path) == 0
+    assert compared(tmp_path, documents.make(), documents.make(half_as_fast)) == 0
 
 
 def test_a_case_that_only_scatters_has_not_lost(tmp_path: Path) -> None:
@@ -144,14 +144,31 @@ def test_a_case_that_only_scatters_has_not_lost(tmp_path: Path) -> None:
         info = benchmark["extra_info"]
         if info["library"] == "numpy" and "NN 128x10 b=8" in info["name"]:
             info["seconds"][3:] = [1.4 * s for s in info["seconds"][3:]]
-    assert compared(before, after, tmp_path) == 0
+    assert compared(tmp_path, before, after) == 0
+
+
+def test_a_loss_is_one_that_every_later_run_shows(tmp_path: Path) -> None:
+    before, lost = documents.make(numpy_factor(2.0)), documents.make(numpy_factor(1.7))
+    assert compared(tmp_path, before, lost, before) == 0
+    assert compared(tmp_path, before, before, lost) == 0
+    assert compared(tmp_path, before, lost, lost) == 1
+
+
+def test_a_mean_that_only_scatters_has_not_lost(tmp_path: Path) -> None:
+    before = documents.make(numpy_factor(2.0), suites=["gemm"])
+    after = documents.make(numpy_factor(1.7), suites=["gemm"])
+    for benchmark in after["benchmarks"]:
+        info = benchmark["extra_info"]
+        if info["library"] == "numpy":
+            info["seconds"][3:] = [1.4 * s for s in info["seconds"][3:]]
+    assert compared(tmp_path, before, after) == 0
 
 
 def test_runs_that_cannot_be_compared_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compared(documents.make(), documents.make(threads=1), tmp_path) == 2
+    assert compared(tmp_path, documents.make(), documents.make(threads=1)) == 2
     assert "differ in threads: 2 and 1" in capsys.readouterr().err
     gemm, training = (documents.make(suites=[suite]) for suite in ("gemm", "training"))
-    assert compared(gemm, training, tmp_path) == 2
+    assert compared(tmp_path, gemm, training) == 2
     assert compare.main(["one.json"]) == 2

@@ -1,9 +1,11 @@
 """Whether a change lost speed: the ratios to NumPy of two runs, not their times.
 
-    python -m fastbn.bench.compare BEFORE.json AFTER.json
+    python -m fastbn.bench.compare BEFORE.json AFTER.json [AFTER_AGAIN.json ...]
 
 Times of two machines cannot be compared, nor those of two days on one; the ratio to NumPy, measured
-in turns within each run, can.  Exit code 1 if there is a loss of more than 10 %.
+in turns within each run, can.  Exit code 1 if there is a loss of more than 10 %.  Another process
+on the machine can take a case's speed for all of its rounds; such a loss is gone when measured
+again.  With several later runs, a loss is one that all of them show.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ def changes(before: Results, after: Results) -> list[Change]:
     """Return the changes of all cases that both runs have, then of their operations.
 
     A case has lost if its ratio fell by more than 10 %, and so did the upper quartile of the later
-    rounds from the lower one of the earlier: one that only scatters has not.  An operation has lost
-    if the geometric mean of its cases fell so far.
+    rounds from the lower one of the earlier: one that only scatters has not.  The same holds for an
+    operation and the geometric mean of its cases.
 
     Raises
     ------
@@ -63,22 +65,33 @@ def changes(before: Results, after: Results) -> list[Change]:
 
 def _of_case(old: Result, new: Result) -> Change:
     before, after = _known_ratio(old), _known_ratio(new)
-    allowed = 1 - ALLOWED_LOSS
-    lower = quartiles(old.ratios_by_round("numpy"))[0]
-    upper = quartiles(new.ratios_by_round("numpy"))[2]
-    lost = after < allowed * before and upper < allowed * lower
-    return Change(new.case.name, before, after, lost)
+    rounds = (run.ratios_by_round("numpy") for run in (old, new))
+    return Change(new.case.name, before, after, _lost(before, after, *rounds))
 
 
 def _of_operations(pairs: Sequence[tuple[Result, Result]]) -> list[Change]:
     found = []
     for kind in dict.fromkeys((new.case.suite, new.case.operation) for _, new in pairs):
         chosen = [p for p in pairs if (p[1].case.suite, p[1].case.operation) == kind]
-        before = geometric_mean([_known_ratio(old) for old, _ in chosen])
-        after = geometric_mean([_known_ratio(new) for _, new in chosen])
-        lost = after < (1 - ALLOWED_LOSS) * before
+        runs = [*zip(*chosen, strict=True)]
+        before, after = (geometric_mean([_known_ratio(r) for r in run]) for run in runs)
+        rounds = (_means_by_round(run) for run in runs)
+        lost = _lost(before, after, *rounds)
         found.append(Change(f"{' '.join(kind)}, geometric mean", before, after, lost))
     return found
+
+
+def _means_by_round(run: Sequence[Result]) -> list[float]:
+    """Return the geometric mean of all cases in the first round, in the second, and so on."""
+    rounds = zip(*(result.ratios_by_round("numpy") for result in run), strict=False)
+    return [geometric_mean(one) for one in rounds]
+
+
+def _lost(before: float, after: float, earlier: Sequence[float], later: Sequence[float]) -> bool:
+    """Whether a ratio fell too far, and the rounds agree on it."""
+    allowed = 1 - ALLOWED_LOSS
+    upper, lower = quartiles(later)[2], quartiles(earlier)[0]
+    return after < allowed * before and upper < allowed * lower
 
 
 def _ratio(result: Result) -> float | None:
@@ -91,20 +104,21 @@ def _known_ratio(result: Result) -> float:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command: 0 without a loss, 1 with one, 2 after a mistake."""
-    if len(arguments) != 2:
-        print("usage: compare BEFORE.json AFTER.json", file=sys.stderr)
+    if len(arguments) < 2:
+        print("usage: compare BEFORE.json AFTER.json [AFTER_AGAIN.json ...]", file=sys.stderr)
         return 2
     try:
-        found = changes(*(results_of(read(Path(name))) for name in arguments))
+        before, *later = (results_of(read(Path(name))) for name in arguments)
+        runs = [changes(before, after) for after in later]
     except (OSError, ResultsError) as error:
         print(f"compare: error: {error}", file=sys.stderr)
         return 2
-    losses = [change for change in found if change.lost]
-    for change in found:
-        if change in losses or "geometric mean" in change.name:
-            print(f"{'LOST ' if change.lost else '     '}{change}")
-    print(f"{len(losses)} losses of more than {ALLOWED_LOSS:.0%} in the ratio to NumPy")
-    return 1 if losses else 0
+    lost = set.intersection(*({c.name for c in run if c.lost} for run in runs))
+    for change in runs[-1]:
+        if change.name in lost or "geometric mean" in change.name:
+            print(f"{'LOST ' if change.name in lost else '     '}{change}")
+    print(f"{len(lost)} losses of more than {ALLOWED_LOSS:.0%} in the ratio to NumPy")
+    return 1 if lost else 0
 
 
 if __name__ == "__main__":
