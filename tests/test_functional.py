@@ -251,6 +251,24 @@ def test_linear_backward_checks_first(change, error, message):
     assert not arguments["dbias"].any()
 
 
+@pytest.mark.parametrize("over", ["dy", "x", "weight"])
+def test_linear_backward_over_an_operand_is_as_if_copied_first(rng, over):
+    operands = dict(zip(("dy", "x", "weight"), arrays(rng, (4, 4), (4, 4), (4, 4)), strict=True))
+    expected = functional.linear_backward(**{n: a.copy() for n, a in operands.items()})
+    dx, dw, db = functional.linear_backward(**operands, dweight=operands[over])
+    assert dw is operands[over]
+    for actual, gradient in zip((dx, dw, db), expected, strict=True):
+        np.testing.assert_array_equal(actual, gradient)
+
+
+def test_linear_backward_refuses_gradients_over_one_another(rng):
+    dy, x, w = arrays(rng, (6, 3), (6, 4), (4, 3))
+    dweight = np.zeros((4, 3), x.dtype)
+    with pytest.raises(ValueError, match="overlaps another"):
+        functional.linear_backward(dy, x, w, dweight=dweight, dbias=dweight[1])
+    assert not dweight.any()
+
+
 def test_wrong_linear():
     with pytest.raises(ValueError, match="at least 1"):
         functional.linear(np.ones(()), np.ones((1, 1)))

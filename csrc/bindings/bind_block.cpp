@@ -1,8 +1,10 @@
-// The fused block: product, batch norm and ReLU in one call.  Called by the layers and by
-// functional.py, which see to what depends on both: options, and the composition where it is due.
+// Several operations in one call: the gradients of an affine layer, and the fused block of product, batch
+// norm and ReLU.  Called by the layers and by functional/, which see to what depends on both: options,
+// and the composition where it is due.
 #include <cmath>
 
 #include "bindings/batchnorm_cache.h"
+#include "fastbn/gemm.h"
 #include "fastbn/linear_batchnorm.h"
 
 namespace fastbn::bindings {
@@ -104,6 +106,21 @@ py::array linear_batch_norm_inference_binding(
   return y;
 }
 
+// Refuses results that share memory, and copies operands that share it with a result.
+void separate_results(std::initializer_list<Output*> results,
+                      std::initializer_list<py::array*> operands) {
+  for (Output* const& a : results) {
+    for (Output* const* b = results.begin(); *b != a; ++b) {
+      require_apart(a->array(), "a gradient", (*b)->array(), "another", kBothWritten);
+    }
+    for (py::array* in : operands) separate(*in, a->array());
+  }
+}
+
+py::object taken(Output& out, bool asked) {
+  return asked ? py::object(out.take()) : py::none();
+}
+
 // dx, dweight, dbias, dgamma, dbeta.
 py::tuple linear_batch_norm_backward_binding(
     const py::object& dy_object, const py::object& x_object, const py::object& weight_object,
@@ -127,13 +144,7 @@ py::tuple linear_batch_norm_backward_binding(
                Shape{need_dbias ? channels : 0});
   Output dgamma(dgamma_object, "dgamma", float32, {channels});
   Output dbeta(dbeta_object, "dbeta", float32, {channels});
-  Output* const outputs[] = {&dx, &dz, &dweight, &dbias, &dgamma, &dbeta};
-  for (Output* const& a : outputs) {
-    for (Output* const* b = outputs; *b != a; ++b) {
-      require_apart(a->array(), "a gradient", (*b)->array(), "another", kBothWritten);
-    }
-    for (py::array* in : {&dy, &x, &weight, &z}) separate(*in, a->array());
-  }
+  separate_results({&dx, &dz, &dweight, &dbias, &dgamma, &dbeta}, {&dy, &x, &weight, &z});
   if (dy.shape(1) > 1 && dy.strides(1) != dy.itemsize()) dy = contiguous(dy);
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);
@@ -152,17 +163,48 @@ py::tuple linear_batch_norm_backward_binding(
     py::gil_scoped_release release;
     linear_batch_norm_backward(dyv, xv, wv, zv, statistics, cache.training, cache.relu, gradients);
   });
-  const auto taken = [](Output& out, bool asked) -> py::object {
-    return asked ? py::object(out.take()) : py::none();
-  };
   return py::make_tuple(taken(dx, need_dx), dweight.take(), taken(dbias, need_dbias), dgamma.take(),
                         dbeta.take());
+}
+
+// dx, dweight, dbias of y = x weight + bias: one call where a layer would make three.
+py::tuple linear_backward_binding(const py::object& dy_object, const py::object& x_object,
+                                  const py::object& weight_object, bool need_dx, bool need_dbias,
+                                  const py::object& dx_object, const py::object& dweight_object,
+                                  const py::object& dbias_object) {
+  py::array dy = input(dy_object, "dy"), x = input(x_object, "x");
+  py::array weight = input(weight_object, "weight");
+  require_product(x, weight);
+  require_same_dtype(dy, "dy", x, "x");
+  require_shape(dy, "dy", {x.shape(0), weight.shape(1)}, "rows of x by columns of weight");
+  const bool float32 = is_float32(x);
+  // Results that are not asked for have no elements.
+  Output dx(need_dx ? dx_object : py::none(), "dx", float32, need_dx ? shape_of(x) : Shape{0, 0});
+  Output dweight(dweight_object, "dweight", float32, shape_of(weight));
+  Output dbias(need_dbias ? dbias_object : py::none(), "dbias", float32,
+               Shape{need_dbias ? weight.shape(1) : 0});
+  separate_results({&dx, &dweight, &dbias}, {&dy, &x, &weight});
+  if (dy.shape(1) > 1 && dy.strides(1) != dy.itemsize()) dy = contiguous(dy);
+  with_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const auto dyv = matrix<const T>(dy), xv = matrix<const T>(x), wv = matrix<const T>(weight);
+    const auto dwv = matrix<T>(dweight.strided()), dxv = matrix<T>(dx.strided());
+    T* const to_bias = data<T>(dbias.contiguous());
+    py::gil_scoped_release release;
+    gemm(transposed(xv), dyv, dwv, GemmOptions<T>{});
+    if (need_dbias) column_sums(dyv, to_bias);
+    if (need_dx) gemm(dyv, transposed(wv), dxv, GemmOptions<T>{});
+  });
+  return py::make_tuple(taken(dx, need_dx), dweight.take(), taken(dbias, need_dbias));
 }
 
 }  // namespace
 
 void register_block(py::module_& m) {
   using py::arg;
+  m.def("linear_backward", &linear_backward_binding, arg("dy"), arg("x"), arg("weight"),
+        arg("need_dx") = true, arg("need_dbias") = true, arg("dx") = py::none(),
+        arg("dweight") = py::none(), arg("dbias") = py::none());
   m.def("linear_batch_norm", &linear_batch_norm_binding, arg("x"), arg("weight"), arg("bias"),
         arg("gamma"), arg("beta"), arg("running_mean"), arg("running_var"), arg("momentum"),
         arg("eps"), arg("unbiased"), arg("relu"), arg("z") = py::none(), arg("out") = py::none(),

@@ -125,6 +125,18 @@ def linear_batch_norm_backward(
 ) -> tuple[Array | None, Array, Array | None, Array, Array]:
     """dx, dweight, dbias, dgamma, dbeta; `dz` is scratch that only dx needs."""
 
+def linear_backward(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    need_dx: bool = True,
+    need_dbias: bool = True,
+    dx: Array | None = None,
+    dweight: Array | None = None,
+    dbias: Array | None = None,
+) -> tuple[Array | None, Array, Array | None]:
+    """dx, dweight, dbias of `y = x @ weight + bias`, once all is checked."""
+
 # -- nn ------------------------------------------------------------------------------------------
 
 def activation_forward(

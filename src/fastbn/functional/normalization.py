@@ -297,10 +297,10 @@ def linear_bn_relu_backward(
             dbeta,
         )
     dz, dgamma, dbeta = _core.batch_norm_backward(dy, cache.batch_norm, None, dgamma, dbeta)
-    dx = _core.gemm(dz, weight, trans_b=True) if need_dx else None
-    dweight = _core.gemm(x, dz, dweight, trans_a=True)
-    dbias = _core.column_sums(dz, dbias) if cache.has_bias else None
-    return dx, dweight, dbias, dgamma, dbeta
+    gradients = _core.linear_backward(
+        dz, x, weight, need_dx, cache.has_bias, dweight=dweight, dbias=dbias
+    )
+    return *gradients, dgamma, dbeta
 
 
 def momentum_and_batches(

@@ -138,9 +138,11 @@ def linear_backward(
     dy, x, weight = as_array("dy", dy), as_array("x", x), as_array("weight", weight)
     check_linear_backward(dy, x, weight, dweight, dbias)
     dy2, x2 = as_rows(dy), as_rows(x)
-    dx = _core.gemm(dy2, weight, trans_b=True).reshape(x.shape) if need_dx else None
-    dweight = _core.gemm(x2, dy2, dweight, trans_a=True)
-    return dx, dweight, _core.column_sums(dy2, dbias)
+    dx, dweight, dbias = _core.linear_backward(
+        dy2, x2, weight, need_dx, True, dweight=dweight, dbias=dbias
+    )
+    assert dbias is not None
+    return None if dx is None else dx.reshape(x.shape), dweight, dbias
 
 
 # -- checks that the compiled module cannot make, as it sees one call at a time --------------------

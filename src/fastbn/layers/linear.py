@@ -18,8 +18,8 @@ from fastbn.layers.workspace import Workspace
 
 __all__ = ["Linear"]
 
-# `_core.gemm` is called by position, alpha, beta, trans_a, trans_b: keywords would double the cost
-# of the call, which counts in a small batch.
+# `_core` is called by position, `gemm` with alpha, beta, trans_a, trans_b: keywords would double
+# the cost of the call, which counts in a small batch.
 
 
 class Linear(Layer):
@@ -114,14 +114,19 @@ class Linear(Layer):
         """
         shape, rows = self._recall()
         dy = check_gradient(self, dy, (*shape[:-1], self.out_features))
-        dy = as_rows(dy)
-        _core.gemm(rows, dy, self.weight.grad, 1.0, 0.0, True)
-        if self.bias is not None:
-            _core.column_sums(dy, self.bias.grad)
-        if not need_dx:
-            return None
-        dx = self._dx.lend(rows.shape, self.dtype)
-        return _core.gemm(dy, self.weight.data, dx, 1.0, 0.0, False, True).reshape(shape)
+        dx = self._dx.lend(rows.shape, self.dtype) if need_dx else None
+        bias = None if self.bias is None else self.bias.grad
+        _core.linear_backward(
+            as_rows(dy),
+            rows,
+            self.weight.data,
+            need_dx,
+            bias is not None,
+            dx,
+            self.weight.grad,
+            bias,
+        )
+        return None if dx is None else dx.reshape(shape)
 
     def backward_parameters(self, dy: Array) -> None:
         """``backward(dy, need_dx=False)``."""
