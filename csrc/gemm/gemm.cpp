@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "dispatch/dispatch.h"
+#include "gemm/gemm_plan.h"
 #include "gemm/serial.h"
 #include "runtime/threads.h"
 #include "runtime/workspace.h"
@@ -25,130 +26,6 @@ namespace {
 
 // A second thread is worth its wake-up from about this much arithmetic, some 2 us, on each.
 constexpr double kFlopPerThread = 4e5;
-
-// The step, at most `most`, that cuts n into near-equal pieces.
-index_t balanced_step(index_t n, index_t most) {
-  if (n <= most) return n;
-  const index_t pieces = (n + most - 1) / most;
-  return (n + pieces - 1) / pieces;
-}
-
-index_t rounded_up(index_t n, index_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
-
-// The step, a multiple of nr, that cuts n columns of `bytes` each into near-equal blocks of at most `most`
-// bytes, but of no fewer than three panels.
-index_t columns_in(index_t most, index_t bytes, index_t nr, index_t n) {
-  return std::min(n,
-                  balanced_step((n + nr - 1) / nr, std::max<index_t>(3, most / (bytes * nr))) * nr);
-}
-
-constexpr index_t kPage = 4096;  // bytes
-// A read where it lies streams, so many rows at a time, past a packed block of B that stays in L2: 3 panels
-// of 1024 steps.  (Blocks of 96 rows of A in L2 and all of B in L3, as before: 5 to 27 % slower at 128 rows and
-// more on Ice Lake, whose L3 takes 100 ns and gives a core 28 GB/s.)
-constexpr index_t kStreamedRows = 16;
-constexpr index_t kBlockOfB = 640 * 1024;
-constexpr index_t kFewRows = 4;  // row tiles
-constexpr index_t kPieceOfPanel = 128;
-constexpr index_t kLeastToTurn = 32;  // steps of k: two squares of registers
-// From more rows than this, turning B's columns in the first of many row tiles costs less than taking C
-// to scratch and back does: 640 x 384 at 200 rows 104 GFLOP/s swapped, 112 turned (Zen 4); from 96 rows on
-// 1.0 to 1.1 times as fast turned (Ice Lake).
-constexpr index_t kMostToSwap = 64;
-constexpr index_t kLeastToPackA = 32;
-constexpr index_t kDense = 512;  // bytes
-
-// B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
-// saves are then not worth its stores, of which Zen 4 makes a 64-byte one in two cycles (at 16 rows 92 %
-// of what it is unpacked, at 96 rows 97 %).  Rows of B that are a multiple of a page apart share few
-// sets of the caches: sooner packed.
-template <class T>
-index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b) {
-  return b.row_stride * index_t{sizeof(T)} % kPage == 0 ? 4 * kern.mr : 12 * kern.mr;
-}
-
-// How a part of C is computed: what is packed, the sizes of blocks, and scratch in elements.
-struct Plan {
-  enum class PackB {
-    never,       // one row tile: B streams through once
-    on_the_way,  // the first row tile leaves it packed
-    before  // neither its rows are contiguous, nor its columns such that that tile can turn them
-  };
-  PackB pack_b;
-  bool turn_b;   // B's columns are contiguous: the first row tile turns them as it goes
-  bool by_rows;  // C is computed in the order in which it lies: gemm_rows.h
-  bool pack_a;
-  bool copy_c;     // C's columns are not contiguous: blocks of it are computed in scratch
-  bool partial_c;  // C cannot hold unfinished sums, since beta wants its old values at the end
-  index_t kc, mc, nc, rows;
-  index_t a_elements, b_elements, c_elements, partial_elements;
-
-  template <class T>
-  Plan(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
-       const Matrix<T>& c, const GemmOptions<T>& options) {
-    const index_t k = a.cols, nr = kern.vectors * kern.width;
-    const bool plain = options.alpha == T(1) && options.beta == T(0) && !options.columns.bias &&
-                       !options.columns.scale && !options.relu;
-    by_rows = plain && k > 0 && k <= kern.most_steps_by_rows && c.rows >= 2 * kFewRows * kern.mr &&
-              c.cols > nr;
-    turn_b = kern.turns && b.col_stride != 1 && b.row_stride == 1 && k >= kLeastToTurn;
-    pack_b = by_rows || (b.col_stride != 1 && !turn_b)                 ? PackB::before
-             : c.rows > (turn_b ? kern.mr : most_unpacked<T>(kern, b)) ? PackB::on_the_way
-                                                                       : PackB::never;
-    // A is read well where it lies if its rows are contiguous.  Its columns are not: each step of a tile
-    // needs half a cache line of another part of a page, or of another page, and those of a long k evict
-    // one another before the second panel needs them (512 x 512 x 1024: 60 GFLOP/s, packed 117; with 32
-    // steps 87 and 100, with 16 89 and 87).  Packed A costs one pass and serves every panel.
-    const bool dense = a.row_stride == 1 && std::abs(a.col_stride) * index_t{sizeof(T)} < kDense;
-    pack_a = a.col_stride != 1 && !dense && !by_rows && k >= kLeastToPackA && c.rows > kern.mr &&
-             c.cols > nr;
-    copy_c = c.col_stride != 1;
-    // A few rows use a packed panel so little that its way through L2 and back would show: it is
-    // packed, transposed, in pieces that stay in L1.  Pieces of 64 or 256 steps were 7 % slower.
-    const bool pieces = pack_b == PackB::before && !by_rows && c.rows <= kFewRows * kern.mr;
-    // Rows of B that are far apart and not packed: so many that their pages fit the first TLB (64), and
-    // that a panel of them stays in L1, whose sets they would else crowd.
-    const bool far = pack_b == PackB::never && b.row_stride * index_t{sizeof(T)} >= kPage / 2;
-    kc = c.rows <= kern.mr && pack_b == PackB::never
-             ? k
-             : balanced_step(k, pieces || far ? kPieceOfPanel
-                                : pack_a      ? kern.kc / 2
-                                              : kern.kc);
-    partial_c = kc < k && options.beta != T(0);
-    const bool streams = pack_b != PackB::never && !pack_a && !by_rows;
-    mc = rounded_up(balanced_step(c.rows, streams ? kStreamedRows : kern.mc), kern.mr);
-    if (by_rows) mc = rounded_up(c.rows, kern.mr);
-    nc = pieces ? nr : std::min<index_t>(c.cols, kern.nc);
-    if (streams && !pieces && k > 0) nc = columns_in(kBlockOfB, kc * index_t{sizeof(T)}, nr, nc);
-    // Rows per run: all, but where scratch for them grows with their number.
-    rows = copy_c || partial_c ? std::min<index_t>(c.rows, kern.mc) : c.rows;
-    a_elements = pack_a ? mc * kc : 0;
-    b_elements = pack_b == PackB::never ? 0 : rounded_up(nc, kern.width) * kc;
-    c_elements = copy_c ? rows * nc : 0;
-    partial_elements = partial_c ? rows * nc : 0;
-  }
-
-  template <class T>
-  std::size_t bytes() const {  // each piece in cache lines of its own
-    return sizeof(T) * static_cast<std::size_t>(line(a_elements) + line(b_elements) +
-                                                line(c_elements) + line(partial_elements));
-  }
-  static index_t line(index_t elements) { return rounded_up(elements, 64); }
-
-  // No plan for as many rows and steps and for as many columns or fewer needs more, whatever its options:
-  // of fewer columns the blocks may be wider.
-  template <class T>
-  static std::size_t most_bytes(const GemmKernels<T>& kern, const Matrix<const T>& a,
-                                const Matrix<T>& c) {
-    const index_t kc = std::min<index_t>(a.cols, kern.kc), nr = kern.vectors * kern.width;
-    const index_t mc = rounded_up(std::min<index_t>(c.rows, kern.mc), kern.mr);
-    const index_t nc = rounded_up(std::min<index_t>(c.cols, kern.nc), nr);
-    const index_t a_most = a.col_stride == 1 ? 0 : mc * kc;
-    return sizeof(T) * static_cast<std::size_t>(line(a_most) + line(nc * kc) + 2 * line(mc * nc));
-  }
-};
 
 template <class T>
 void copy(const GemmKernels<T>& kern, Matrix<const T> from, Matrix<T> to) {

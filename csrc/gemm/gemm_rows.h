@@ -17,6 +17,7 @@
 #pragma once
 
 #include "gemm/gemm_args.h"
+#include "gemm/gemm_tile.h"
 #include "simd/vec.h"
 
 namespace fastbn {

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "gemm/gemm_args.h"
+#include "gemm/gemm_tile.h"
 #include "simd/vec.h"
 
 namespace fastbn {
@@ -124,6 +125,25 @@ void turn_tile(const GemmBlock<T>& g) {
       turn_register<T, R, false>(g, j, lanes);
     }
   });
+}
+
+// The first rows of a panel whose columns are contiguous.
+template <class T>
+void turn_rows(const GemmBlock<T>& g, index_t rows) {
+#define FASTBN_CASE(R) \
+  case R:              \
+    if constexpr (R <= kGemmRows && Vec<T>::kGroup > 0) return turn_tile<T, R>(g)
+  switch (rows) {
+    FASTBN_CASE(8);
+    FASTBN_CASE(7);
+    FASTBN_CASE(6);
+    FASTBN_CASE(5);
+    FASTBN_CASE(4);
+    FASTBN_CASE(3);
+    FASTBN_CASE(2);
+    FASTBN_CASE(1);
+  }
+#undef FASTBN_CASE
 }
 
 }  // namespace

@@ -1,0 +1,93 @@
+// Copies of operands in the order in which the tiles read them, with a transpose where need be.
+#pragma once
+
+#include "gemm/gemm_args.h"
+#include "gemm/gemm_tile.h"
+#include "simd/vec.h"
+
+namespace fastbn {
+namespace {
+
+// One square of registers, or what is left of one at the right and lower edge.
+template <class T, class Columns>
+FASTBN_INLINE void transpose_square(int rows, Columns columns, int cols, const T* from,
+                                    index_t from_row, T* to, index_t to_row) {
+  constexpr int w = Vec<T>::kWidth;
+  Vec<T> r[w];
+  if (rows == w) {
+    FASTBN_UNROLL
+    for (int i = 0; i < w; ++i) r[i] = columns.load(from + i * from_row);
+    transpose(r);
+    FASTBN_UNROLL
+    for (int j = 0; j < w; ++j) {
+      if (j < cols) Vec<T>::store(to + j * to_row, r[j]);
+    }
+  } else {
+    FASTBN_UNROLL
+    for (int i = 0; i < w; ++i)
+      r[i] = i < rows ? columns.load(from + i * from_row) : Vec<T>::zero();
+    transpose(r);
+    FASTBN_UNROLL
+    for (int j = 0; j < w; ++j) {
+      if (j < cols) Vec<T>::store_first(to + j * to_row, r[j], rows);
+    }
+  }
+}
+
+template <class T>
+void transpose_matrix(index_t rows, index_t cols, const T* from, index_t from_row, T* to,
+                      index_t to_row) {
+  constexpr index_t w = Vec<T>::kWidth;
+  for (index_t i = 0; i < rows; i += w) {
+    const int height = static_cast<int>(rows - i < w ? rows - i : w);
+    for_each_vector<T>(cols, [&](index_t j, auto lanes) {
+      const int width = static_cast<int>(cols - j < w ? cols - j : w);
+      transpose_square(height, lanes, width, from + i * from_row + j, from_row, to + j * to_row + i,
+                       to_row);
+    });
+  }
+}
+
+template <class T>
+void pack_b(index_t k, index_t n, const T* b, index_t k_stride, index_t n_stride, T* packed,
+            index_t width) {
+  if (n_stride == 1) {
+    for (index_t p = 0; p < k; ++p, b += k_stride, packed += width) {
+      for_each_vector<T>(n, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
+        lanes.store(packed + j, lanes.load(b + j));
+      });
+    }
+  } else if (k_stride == 1) {
+    transpose_matrix(n, k, b, n_stride, packed, width);
+  } else {
+    for (index_t p = 0; p < k; ++p) {
+      for (index_t j = 0; j < n; ++j) packed[p * width + j] = b[p * k_stride + j * n_stride];
+    }
+  }
+}
+
+template <class T>
+void pack_a(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stride, T* packed) {
+  const index_t whole = row_stride == 1 ? m / kGemmRows * kGemmRows : 0;
+  // Contiguous along m: some steps of all tiles at a time, so that a cache line of A, which two or
+  // more tiles share, is fetched once.
+  constexpr index_t kSteps = 8;
+  for (index_t p0 = 0; p0 < k && whole > 0; p0 += kSteps) {
+    const index_t steps = k - p0 < kSteps ? k - p0 : kSteps;
+    for (index_t i = 0; i < whole; i += kGemmRows) {
+      const T* from = a + i + p0 * k_stride;
+      T* to = packed + i * k + p0 * kGemmRows;
+      for (index_t p = 0; p < steps; ++p, from += k_stride, to += kGemmRows) {
+        __builtin_memcpy(to, from, kGemmRows * sizeof(T));
+      }
+    }
+  }
+  for (index_t i = whole; i < m; i += kGemmRows) {
+    // A tile is a panel of B's kind, mr wide.
+    const index_t rows = m - i < kGemmRows ? m - i : kGemmRows;
+    pack_b(k, rows, a + i * row_stride, k_stride, row_stride, packed + i * k, index_t{kGemmRows});
+  }
+}
+
+}  // namespace
+}  // namespace fastbn

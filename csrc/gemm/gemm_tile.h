@@ -1,0 +1,169 @@
+// The micro-kernel: a register tile of C and its chains of multiply-adds over k.  Equation and operand
+// layout: gemm_args.h.
+//
+// The tile is mr rows by three registers.  With 32 registers mr = 8: 24 accumulators, 3 of B, one
+// broadcast element of A; with 16 registers mr = 4: 12 + 3 + 1.  Both divide the batch sizes that
+// are multiples of 8, so that such batches have no edge in M.  Wider tiles with fewer rows (6 x 4
+// registers) or taller ones (14 x 2) need as few loads per multiply-add but leave an edge there.
+#pragma once
+
+#include "gemm/gemm_args.h"
+#include "simd/vec.h"
+
+namespace fastbn {
+namespace {
+
+constexpr int kGemmVectors = 3;
+constexpr int kGemmRows = kVectorRegisters >= 32 ? 8 : 4;
+
+template <class T, int V, class Lanes>
+FASTBN_INLINE void load_row(const T* p, Lanes last, Vec<T> (&row)[V]) {
+  FASTBN_UNROLL
+  for (int v = 0; v < V - 1; ++v) row[v] = Vec<T>::load(p + v * Vec<T>::kWidth);
+  row[V - 1] = last.load(p + (V - 1) * Vec<T>::kWidth);
+}
+
+template <class T, int V, class Lanes>
+FASTBN_INLINE void store_row(T* p, Lanes last, const Vec<T> (&row)[V]) {
+  FASTBN_UNROLL
+  for (int v = 0; v < V - 1; ++v) Vec<T>::store(p + v * Vec<T>::kWidth, row[v]);
+  last.store(p + (V - 1) * Vec<T>::kWidth, row[V - 1]);
+}
+
+// The epilogue from column j on.
+template <class T>
+FASTBN_INLINE GemmColumns<T> from_column(const GemmColumns<T>& c, index_t j) {
+  return {c.bias ? c.bias + j : nullptr, c.mean ? c.mean + j : nullptr,
+          c.scale ? c.scale + j : nullptr, c.shift ? c.shift + j : nullptr};
+}
+
+// c = activation(columns(alpha * chain + beta * c)) for one row of a tile.  The normalization's
+// operations are those of batch norm's own kernels, so that its bits are, too.
+template <class T, int V, class Lanes>
+FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&row)[V]) {
+  FASTBN_UNROLL
+  for (int v = 0; v < V; ++v) row[v] = row[v] * Vec<T>::broadcast(g.alpha);
+  if (g.beta != T(0)) {
+    Vec<T> old[V];
+    load_row<T, V>(c, last, old);
+    FASTBN_UNROLL
+    for (int v = 0; v < V; ++v) row[v] = fma(Vec<T>::broadcast(g.beta), old[v], row[v]);
+  }
+  if (g.columns.bias) {
+    Vec<T> bias[V];
+    load_row<T, V>(g.columns.bias, last, bias);
+    FASTBN_UNROLL
+    for (int v = 0; v < V; ++v) row[v] = row[v] + bias[v];
+  }
+  if (g.columns.scale) {
+    Vec<T> mean[V], scale[V], shift[V];
+    load_row<T, V>(g.columns.mean, last, mean);
+    load_row<T, V>(g.columns.scale, last, scale);
+    load_row<T, V>(g.columns.shift, last, shift);
+    FASTBN_UNROLL
+    for (int v = 0; v < V; ++v) row[v] = fma(row[v] - mean[v], scale[v], shift[v]);
+  }
+  if (g.relu) {
+    FASTBN_UNROLL
+    for (int v = 0; v < V; ++v) row[v] = relu(row[v]);
+  }
+  store_row<T, V>(c, last, row);
+}
+
+inline void prefetch_to_l2(const void* p) {
+  __builtin_prefetch(p, /*for writing=*/0, /*locality=*/2);
+}
+
+// The chain of multiply-adds of a tile.  With kPack, B is read where it lies and left packed: its
+// stores hide behind the arithmetic of this tile, so that packing costs no pass of its own; and as
+// no hardware prefetcher follows rows that are a page or more apart, each is asked for 16 rows
+// ahead, some 200 cycles of arithmetic.
+//
+// `next` is where the tile after this one lies in C, or null.  Its lines are asked for meanwhile,
+// one a step: neither the unfinished sums that it loads first nor its stores wait for the cache
+// below then, which was worth 5 to 10 % of the peak.  All of them at once, before the loop, cost
+// more than they gained: they filled the queue of misses in which A and B wait too.
+template <class T, int R, int V, bool kPack, class Lanes>
+FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const T* next,
+                            Vec<T> (&acc)[R][V]) {
+  constexpr index_t kAhead = 16;
+  const T* b = g.b;
+  T* packed = g.pack_to;
+  const auto step = [&]() FASTBN_INLINE_LAMBDA {
+    Vec<T> row[V];
+    load_row<T, V>(b, last, row);
+    if constexpr (kPack) {
+      FASTBN_UNROLL
+      for (int v = 0; v < V; ++v) {
+        __builtin_prefetch(b + kAhead * g.b_k + v * Vec<T>::kWidth);
+        if (packed) Vec<T>::store(packed + v * Vec<T>::kWidth, row[v]);
+      }
+      if (packed) packed += g.pack_width;
+    }
+    FASTBN_UNROLL
+    for (int i = 0; i < R; ++i) {
+      const Vec<T> av = Vec<T>::broadcast(a[i * g.a_row]);
+      FASTBN_UNROLL
+      for (int v = 0; v < V; ++v) acc[i][v] = fma(av, row[v], acc[i][v]);
+    }
+    a += g.a_k, b += g.b_k;
+  };
+  index_t p = 0;
+  if (next && g.k >= 2 * R * (V + 1)) {
+    for (; p < R * (V + 1); p += V + 1, next += g.c_row) {
+      FASTBN_UNROLL
+      for (int v = 0; v <= V; ++v) {  // a row of V registers may straddle V + 1 lines
+        step();
+        prefetch_to_l2(next + (v < V ? v * Vec<T>::kWidth : V * Vec<T>::kWidth - 1));
+      }
+    }
+  }
+  for (; p < g.k; ++p) step();
+}
+
+// R rows by V registers of C from `row` on, the last register in whole or in part.  kPlain: nothing
+// to resume or suspend, and the chains as they are make C.
+template <class T, int R, int V, bool kPack, bool kPlain, class Lanes>
+FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last, const T* next) {
+  Vec<T> acc[R][V];
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) {
+    FASTBN_UNROLL
+    for (int v = 0; v < V; ++v) acc[i][v] = Vec<T>::zero();
+    if (!kPlain && g.resume) load_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
+  }
+  multiply<T, R, V, kPack>(g, a, last, next, acc);
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) {
+    if (kPlain) {
+      store_row<T, V>(g.c + (row + i) * g.c_row, last, acc[i]);
+    } else if (g.suspend) {
+      store_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
+    } else {
+      finish_row<T, V>(g, g.c + (row + i) * g.c_row, last, acc[i]);
+    }
+  }
+}
+
+// `rows` <= kGemmRows rows as one tile of their own height.
+template <class T, int V, bool kPack, class Lanes>
+void tile_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row, Lanes last) {
+  const T* next = row + 2 * rows <= g.m ? g.c + (row + rows) * g.c_row : nullptr;
+#define FASTBN_CASE(R) \
+  case R:              \
+    if constexpr (R <= kGemmRows) return tile<T, R, V, kPack, false>(g, a, row, last, next)
+  switch (rows) {
+    FASTBN_CASE(8);
+    FASTBN_CASE(7);
+    FASTBN_CASE(6);
+    FASTBN_CASE(5);
+    FASTBN_CASE(4);
+    FASTBN_CASE(3);
+    FASTBN_CASE(2);
+    FASTBN_CASE(1);
+  }
+#undef FASTBN_CASE
+}
+
+}  // namespace
+}  // namespace fastbn
