@@ -7,9 +7,8 @@ import pytest
 
 import fastbn
 
+from .batchnorm_checks import bits, normal, parameters, positions, some_weights
 from .differences import assert_gradients
-from .test_batchnorm import bits, normal, parameters
-from .test_batchnorm_weights import positions, some_weights
 
 # Shape, axis, virtual batch size: even and odd cuts, groups of one piece and of several.
 CASES = [

@@ -13,6 +13,7 @@ import pytest
 import fastbn
 
 from . import oracles
+from .batchnorm_checks import EPS, within
 from .bounds import (
     BatchNormBounds,
     batch_norm_bounds,
@@ -20,7 +21,6 @@ from .bounds import (
     roundings_of_a_sum,
     unit_roundoff,
 )
-from .test_batchnorm import EPS, within
 
 Rows = np.ndarray[Any, np.dtype[Any]]
 ROWS = 1500  # eleven pieces of 128 rows and a part of one

@@ -9,25 +9,13 @@ import pytest
 import fastbn
 
 from . import oracles
+from .batchnorm_checks import EPS, bits, normal, parameters, positions, some_weights, within
 from .bounds import batch_norm_bounds, oracle_dtype, relative_sum_error, unit_roundoff
 from .differences import assert_gradients
-from .test_batchnorm import EPS, bits, normal, parameters, within
 
 CHANNELS = (1, 15, 16, 17, 65)
 ROWS = (2, 3, 31, 32, 33, 127, 128, 129, 255, 256, 257, 1025)
 IMAGES = [((3, 5, 7, 9), 1), ((2, 3, 7, 9), -1), ((5, 2, 33), 1), ((2, 1, 130, 129), 1)]
-
-
-def positions(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    axis %= len(shape)
-    return shape[:axis] + shape[axis + 1 :]
-
-
-def some_weights(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Fractions, a third of them 0, but for the first and the last position."""
-    w = rng.uniform(0.25, 2, shape) * (rng.random(shape) < 2 / 3)
-    w.flat[0], w.flat[-1] = 0.75, 1.25
-    return w.astype(dtype)
 
 
 def spoiled(a: np.ndarray, axis: int, w: np.ndarray) -> np.ndarray:
