@@ -23,6 +23,7 @@ constexpr double kStreamedBytes = 8 << 20;
 // The arrays of one call.
 template <class T>
 struct Arrays {
+  const BatchNormKernels<T>& kernels;  // looked up once a call: another target may be put in force
   ChannelView<const T> x, dy;
   ChannelView<T> out;
   const T* weights;
@@ -30,9 +31,8 @@ struct Arrays {
   bool relu;
 
   bool channels_last() const { return x.inner == 1; }
-  const BatchNormLayoutKernels<T>& kernels() const {
-    const BatchNormKernels<T>& k = fastbn::kernels<T>().batchnorm;
-    return channels_last() ? k.channels_last : k.channels_first;
+  const BatchNormLayoutKernels<T>& layout() const {
+    return channels_last() ? kernels.channels_last : kernels.channels_first;
   }
 
   // Rows [row, row + rows) of outer, as arrays of their own.

@@ -36,7 +36,7 @@ template <class T>
 void batch_norm_training(const ChannelView<const T>& x, const BatchNormParameters<T>& p,
                          const ChannelView<T>& y, const BatchNormStatistics<T>& s,
                          const BatchNormCounting<T>& counting) {
-  const Arrays<T> all{x, {}, y, counting.weights, s, p.relu};
+  const Arrays<T> all{kernels<T>().batchnorm, x, {}, y, counting.weights, s, p.relu};
   const index_t pieces = most_pieces(x, counting), bytes = Sums<T>::bytes(pieces, x.channels);
   const int parts = threads_for_groups(x, counting.groups);
   const Workspace workspace(static_cast<std::size_t>(parts * bytes));
@@ -71,7 +71,7 @@ void batch_norm_inference(const ChannelView<const T>& x, const BatchNormParamete
                           const T* mean, const T* var, const ChannelView<T>& y,
                           const BatchNormStatistics<T>& s, const BatchNormCounting<T>& counting) {
   fill_inference_statistics(x.channels, p, mean, var, s);
-  const Arrays<T> a{x, {}, y, counting.weights, s, p.relu};
+  const Arrays<T> a{kernels<T>().batchnorm, x, {}, y, counting.weights, s, p.relu};
   // Elementwise: rows are shared out where a row has all channels, else channels.
   const bool by_rows = x.inner == 1;
   const index_t items = by_rows ? x.outer : x.channels;
@@ -79,9 +79,9 @@ void batch_norm_inference(const ChannelView<const T>& x, const BatchNormParamete
   parallel(parts, [&](int id) {
     const Range range = share(items, 1, parts, id);
     const index_t n = range.end - range.begin;
-    if (by_rows) return a.kernels().apply(a.block({range.begin, n, 0, 1}, 0, x.channels));
+    if (by_rows) return a.layout().apply(a.block({range.begin, n, 0, 1}, 0, x.channels));
     for (index_t c = range.begin; c < range.end; ++c) {
-      a.kernels().apply(a.block({0, x.outer, 0, x.inner}, c, 1));
+      a.layout().apply(a.block({0, x.outer, 0, x.inner}, c, 1));
     }
   });
 }
@@ -103,7 +103,7 @@ void batch_norm_backward(const ChannelView<const T>& dy, const ChannelView<const
                          const BatchNormStatistics<T>& s, bool training, bool relu,
                          const ChannelView<T>& dx, T* dgamma, T* dbeta,
                          const BatchNormCounting<T>& counting) {
-  const Arrays<T> all{x, dy, dx, counting.weights, s, relu};
+  const Arrays<T> all{kernels<T>().batchnorm, x, dy, dx, counting.weights, s, relu};
   const index_t pieces = most_pieces(x, counting), bytes = Sums<T>::bytes(pieces, x.channels);
   const index_t groups = counting.groups, channels = x.channels;
   const int parts = threads_for_groups(x, groups);
@@ -150,7 +150,7 @@ template <class T>
 void serial_batch_norm_training(const ChannelView<const T>& x, const BatchNormParameters<T>& p,
                                 const ChannelView<T>& y, const BatchNormStatistics<T>& s,
                                 void* scratch) {
-  const Arrays<T> a{x, {}, y, nullptr, s, p.relu};
+  const Arrays<T> a{kernels<T>().batchnorm, x, {}, y, nullptr, s, p.relu};
   const Cut cut(x.outer, x.inner);
   const Sums<T> sums(scratch, cut.count(), x.channels);
   run_panel<T>(Forward<T>{a, p, cut, sums}, cut, 0, x.channels);
@@ -160,7 +160,7 @@ template <class T>
 void serial_batch_norm_backward(const ChannelView<const T>& dy, const ChannelView<const T>& x,
                                 const BatchNormStatistics<T>& s, bool training, bool relu,
                                 const ChannelView<T>& dx, T* dgamma, T* dbeta, void* scratch) {
-  const Arrays<T> a{x, dy, dx, nullptr, s, relu};
+  const Arrays<T> a{kernels<T>().batchnorm, x, dy, dx, nullptr, s, relu};
   const Cut cut(x.outer, x.inner);
   const Sums<T> sums(scratch, cut.count(), x.channels);
   const double n = double(x.outer) * double(x.inner);

@@ -95,12 +95,12 @@ struct Forward {
     const Counted& count = sums.counts[piece];
     if (count.n == 0) return;
     const T* first = a.x.data + count.first + c * a.x.channel_stride;
-    a.kernels().moments(a.block(cut.piece(piece), c, channels), first, count.n,
-                        sums.moments(piece, c));
+    a.layout().moments(a.block(cut.piece(piece), c, channels), first, count.n,
+                       sums.moments(piece, c));
   }
 
   void finish(index_t c, index_t channels) const {
-    const BatchNormKernels<T>& kern = kernels<T>().batchnorm;
+    const BatchNormKernels<T>& kern = a.kernels;
     double n = 0;
     index_t into = 0;
     for (index_t i = 0; i < cut.count(); ++i) {
@@ -124,11 +124,11 @@ struct Forward {
       if (!std::isinf(f.moments.squares[j]) || !std::isfinite(offset)) continue;
       f.moments.squares[j] = squares_in_double(a, c + j, double(f.moments.center[j]) + offset);
     }
-    kernels<T>().batchnorm.finish(f);
+    a.kernels.finish(f);
   }
 
   void apply(const Piece& p, index_t c, index_t channels) const {
-    a.kernels().apply(a.block(p, c, channels));
+    a.layout().apply(a.block(p, c, channels));
   }
 };
 
@@ -144,8 +144,8 @@ struct Backward {
 
   void reduce(index_t piece, index_t c, index_t channels) const {
     const index_t i = sums.at(piece, c);
-    a.kernels().backward_sums(a.block(cut.piece(piece), c, channels), sums.first + i,
-                              sums.second + i);
+    a.layout().backward_sums(a.block(cut.piece(piece), c, channels), sums.first + i,
+                             sums.second + i);
   }
 
   void finish(index_t c, index_t channels) const {
@@ -157,15 +157,15 @@ struct Backward {
       }
     }
     const BatchNormStatistics<T>& s = a.statistics;
-    kernels<T>().batchnorm.finish_backward({channels, n, sum, products, s.mean_low + c,
-                                            s.invstd + c, s.scale + c, dgamma + c, dbeta + c,
-                                            sums.slope + c, sums.constant + c});
+    a.kernels.finish_backward({channels, n, sum, products, s.mean_low + c, s.invstd + c,
+                               s.scale + c, dgamma + c, dbeta + c, sums.slope + c,
+                               sums.constant + c});
   }
 
   void apply(const Piece& p, index_t c, index_t channels) const {
     BatchNormBlock<T> g = a.block(p, c, channels);
     if (training) g.slope = sums.slope + c, g.constant = sums.constant + c;
-    a.kernels().backward_apply(g);
+    a.layout().backward_apply(g);
   }
 };
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from fastbn import _core
+
 __all__ = ["get_include"]
 
 
@@ -17,4 +19,5 @@ def get_include() -> str:
     str
         Absolute path.
     """
-    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "include")
+    # In an editable install the header lies with the compiled modules, not beside this file.
+    return os.path.join(os.path.dirname(os.path.abspath(_core.__file__)), "include")
