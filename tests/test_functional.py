@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fastbn import functional
+from fastbn import _core, functional
 
 DTYPES = [np.float32, np.float64]
 erf = np.vectorize(math.erf, otypes=[float])
@@ -258,6 +258,18 @@ def test_linear_backward_over_an_operand_is_as_if_copied_first(rng, over):
     dx, dw, db = functional.linear_backward(**operands, dweight=operands[over])
     assert dw is operands[over]
     for actual, gradient in zip((dx, dw, db), expected, strict=True):
+        np.testing.assert_array_equal(actual, gradient)
+
+
+@pytest.mark.parametrize("over", ["dy", "x", "weight"])
+@pytest.mark.parametrize("layout", ["contiguous", "transposed"])
+def test_linear_backward_writes_dx_where_asked(rng, over, layout):
+    operands = dict(zip(("dy", "x", "weight"), arrays(rng, (4, 4), (4, 4), (4, 4)), strict=True))
+    expected = functional.linear_backward(**{n: a.copy() for n, a in operands.items()})
+    dx = operands[over] if layout == "contiguous" else operands[over].T
+    got = _core.linear_backward(*operands.values(), True, True, dx)
+    assert got[0] is dx
+    for actual, gradient in zip(got, expected, strict=True):
         np.testing.assert_array_equal(actual, gradient)
 
 

@@ -2,17 +2,18 @@
 //
 //   for each block of nc columns of C:
 //     for p in steps of kc over k:
-//       block of B, kc x nc: packed if that pays, stays in L3
+//       block of B, kc x nc: packed if that pays
 //       for i in steps of mc:
-//         block of A, mc x kc: packed if that pays, stays in L2
-//         for each panel of nr columns:              kc x nr of B, stays in L2
+//         block of A, mc x kc: packed if that pays
+//         for each panel of nr columns:
 //           kernel: row tiles of mr x nr             see gemm_args.h
 //
-// Between steps of p the unfinished sums lie in C itself, or in scratch where C cannot hold them.
+// gemm_plan.h chooses the sizes, and with them what stays in which cache.  With a short k the last two
+// loops are exchanged, in a kernel of their own (gemm_rows.h).  Between steps of p the unfinished sums lie
+// in C itself, or in scratch where C cannot hold them.
 #include "fastbn/gemm.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include "dispatch/dispatch.h"

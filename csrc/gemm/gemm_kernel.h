@@ -34,7 +34,7 @@ void column_sums(index_t rows, index_t cols, const T* x, index_t row_stride, T* 
 // panel of B, 196 KiB with 64-byte registers, is read from L2 anew for each row tile, 16 bytes a cycle,
 // which no CPU of the last ten years notices.  A panel that fits L1 (kc = 176) was 5 to 8 % slower: the sums
 // of C are then written and read again every 176 steps.  mc: with half of kc 384 KiB of packed A, which stay
-// in L2 beside the panel of B.  nc: with kc, at most 4 MiB of packed B, which stay in L3.
+// in L2 beside the panel of B.  nc: with that, at most 2 MiB of packed B, which stay in L3.
 template <class T>
 constexpr GemmKernels<T> gemm_kernels() {
   return {kGemmRows,

@@ -37,13 +37,18 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
       h.a = a, h.c += row * g.c_row, h.partial += row * g.partial_row;
       turn_rows(h, rows);
       if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width, g.b_turns = false;
-    } else if (kTall > kGemmRows && linear && !plain && g.m - row >= kTall &&
-               !(first && g.pack_to)) {
+    } else if (first) {
+      const bool tall = kTall > kGemmRows && linear && g.m >= kTall;
+      if (tall) {
+        rows = kTall;
+        tile<T, kTall, V, true, false>(g, a, row, last, nullptr);
+      } else {
+        tile_of_height<T, V, true>(g, rows, a, row, last);
+      }
+      if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width;
+    } else if (kTall > kGemmRows && linear && !plain && g.m - row >= kTall) {
       rows = kTall;
       tile<T, kTall, V, false, false>(g, a, row, last, nullptr);
-    } else if (first) {
-      tile_of_height<T, V, true>(g, rows, a, row, last);
-      if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width;
     } else if (plain && rows == kGemmRows) {
       tile<T, kGemmRows, V, false, true>(g, a, row, last, nullptr);
     } else {

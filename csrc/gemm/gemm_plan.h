@@ -31,10 +31,10 @@ index_t columns_in(index_t most, index_t bytes, index_t nr, index_t n) {
 }
 
 constexpr index_t kPage = 4096;  // bytes
-// A read where it lies streams, so many rows at a time, past a packed block of B that stays in L2: 3 panels
-// of 1024 steps.  (Blocks of 96 rows of A in L2 and all of B in L3, as before: 5 to 27 % slower at 128 rows and
-// more on Ice Lake, whose L3 takes 100 ns and gives a core 28 GB/s.)
-constexpr index_t kStreamedRows = 16;
+// A read where it lies streams, so many rows at a time, past a packed block of B of so many bytes that
+// stays in L2.  Blocks of 96 rows of A in L2 and all of B in L3 were 5 to 27 % slower at 128 rows and more
+// on Ice Lake, whose L3 takes 100 ns and gives a core 28 GB/s.
+constexpr index_t kStreamedRows = 24;  // two tall tiles, or three
 constexpr index_t kBlockOfB = 640 * 1024;
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
@@ -58,9 +58,9 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b) {
 // How a part of C is computed: what is packed, the sizes of blocks, and scratch in elements.
 struct Plan {
   enum class PackB {
-    never,       // one row tile: B streams through once
+    never,       // few rows: B is read where it lies
     on_the_way,  // the first row tile leaves it packed
-    before  // neither its rows are contiguous, nor its columns such that that tile can turn them
+    before       // C row by row, or a B that the first row tile can neither read nor turn
   };
   PackB pack_b;
   bool turn_b;   // B's columns are contiguous: the first row tile turns them as it goes
@@ -93,19 +93,26 @@ struct Plan {
   }
   static index_t line(index_t elements) { return rounded_up(elements, 64); }
 
-  // No plan for as many rows and steps and for as many columns or fewer needs more, whatever its options:
-  // of fewer columns the blocks may be wider.
+  // No plan for as many rows and steps and for as many columns or fewer needs more, if beta is 0: of fewer
+  // columns the blocks may be wider.
   template <class T>
   static std::size_t most_bytes(const GemmKernels<T>& kern, const Matrix<const T>& a,
                                 const Matrix<T>& c) {
     const index_t kc = std::min<index_t>(a.cols, kern.kc), nr = kern.vectors * kern.width;
     const index_t mc = rounded_up(std::min<index_t>(c.rows, kern.mc), kern.mr);
     const index_t nc = rounded_up(std::min<index_t>(c.cols, kern.nc), nr);
-    const index_t a_most = a.col_stride == 1 ? 0 : mc * kc;
-    return sizeof(T) * static_cast<std::size_t>(line(a_most) + line(nc * kc) + 2 * line(mc * nc));
+    const index_t for_a = a.col_stride == 1 ? 0 : mc * kc, for_c = c.col_stride == 1 ? 0 : mc * nc;
+    return sizeof(T) * static_cast<std::size_t>(line(for_a) + line(nc * kc) + line(for_c));
   }
 
  private:
+  // A few rows use a packed panel so little that its way through L2 and back would show: it is packed,
+  // transposed, in pieces that stay in L1.  Pieces of 64 or 256 steps were 7 % slower.
+  template <class T>
+  bool in_pieces(const GemmKernels<T>& kern, index_t m) const {
+    return pack_b == PackB::before && !by_rows && m <= kFewRows * kern.mr;
+  }
+
   template <class T>
   void choose_packing(const GemmKernels<T>& kern, const Matrix<const T>& a,
                       const Matrix<const T>& b, const Matrix<T>& c, const GemmOptions<T>& options) {
@@ -126,8 +133,8 @@ struct Plan {
     // one another before the second panel needs them (512 x 512 x 1024: 60 GFLOP/s, packed 117; with 32
     // steps 87 and 100, with 16 89 and 87).  Packed A costs one pass and serves every panel.
     const bool dense = a.row_stride == 1 && std::abs(a.col_stride) * index_t{sizeof(T)} < kDense;
-    pack_a = !by_rows && a.col_stride != 1 && !dense && k >= kLeastToPackA && c.rows > kern.mr &&
-             c.cols > nr;
+    pack_a = !by_rows && !in_pieces(kern, c.rows) && a.col_stride != 1 && !dense &&
+             k >= kLeastToPackA && c.rows > kern.mr && c.cols > nr;
   }
 
   template <class T>
@@ -146,9 +153,7 @@ struct Plan {
         // panel of them stays in L1, whose sets they would else crowd.
         kc = balanced_step(k, kPieceOfPanel);
       }
-    } else if (pack_b == PackB::before && c.rows <= kFewRows * kern.mr) {
-      // A few rows use a packed panel so little that its way through L2 and back would show: it is
-      // packed, transposed, in pieces that stay in L1.  Pieces of 64 or 256 steps were 7 % slower.
+    } else if (in_pieces(kern, c.rows)) {
       kc = balanced_step(k, kPieceOfPanel), nc = nr;
     } else if (!pack_a && k > 0) {
       mc = rounded_up(balanced_step(c.rows, kStreamedRows), kern.mr);

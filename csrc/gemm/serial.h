@@ -7,7 +7,7 @@
 namespace fastbn {
 
 // Scratch that is enough for a product of this A and of C, or of fewer columns of it, with any B and any
-// options.
+// options whose beta is 0.
 template <class T>
 std::size_t serial_gemm_bytes(Matrix<const T> a, Matrix<T> c);
 

@@ -30,11 +30,15 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
     """All products up to a tile and one more, and some of two tiles and of more than one block."""
     small = itertools.product(range(1, 10), (*range(1, 20), 24, 25, 32, 33, 47, 48, 49), (1, 2, 3))
     large = itertools.product((1, 8, 17), (7, 48, 97), (16, 17, 257, 300))
-    for m, n, k in itertools.chain(small, large):
+    packed = ((130, 97, 257),)
+    by_rows = itertools.product((64, 65), (49, 97), (3, 17, 128))  # these are plain products
+    every = [(s, False) for s in itertools.chain(small, large, packed)]
+    for (m, n, k), plain in [*every, *((s, True) for s in by_rows)]:
         a, b, c, bias = (
             rng.standard_normal(s).astype(dtype) for s in ((m, k), (k, n), (m, n), (n,))
         )
-        expected = _core.gemm(a, b, c.copy(), beta=0.7, bias=bias).tobytes()
+        beta = 0.0 if plain else 0.7
+        expected = _core.gemm(a, b, c.copy(), beta=beta, bias=None if plain else bias).tobytes()
         sums = _core.column_sums(b).tobytes()
         trans_a, trans_b, trans_c = (bool(t) for t in rng.integers(2, size=3))
         a, b_in, c = (
@@ -44,7 +48,8 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
         for at_end in (True, False):
             pa, pb, pc, pbias, px, psums = placed(a, b_in, c, bias, b, bias, at_end=at_end)
             pc = pc.T if trans_c else pc
-            _core.gemm(pa, pb, pc, beta=0.7, trans_a=trans_a, trans_b=trans_b, bias=pbias)
+            pbias = None if plain else pbias
+            _core.gemm(pa, pb, pc, beta=beta, trans_a=trans_a, trans_b=trans_b, bias=pbias)
             assert pc.tobytes() == expected
             assert _core.column_sums(px, psums).tobytes() == sums
 

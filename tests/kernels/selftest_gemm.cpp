@@ -52,23 +52,26 @@ struct Memory {
 };
 
 template <class T>
-void check_product(Report& report, Random& random, index_t m, index_t n, index_t k) {
+void check_product(Report& report, Random& random, index_t m, index_t n, index_t k,
+                   bool plain = false) {
   const Memory<T> a(random, m, k, random.below(2), random.below(3));
   const Memory<T> b(random, k, n, random.below(2), random.below(3));
   const Memory<T> c(random, m, n, random.below(4) == 0, random.below(3));
   const std::vector<T> bias = random.values<T>(n), mean = random.values<T>(n),
                        scale = random.values<T>(n), shift = random.values<T>(n);
   GemmOptions<T> options;
-  options.alpha = static_cast<T>(kFactors[random.below(4)]);
-  options.beta = static_cast<T>(kFactors[random.below(4)]);
-  options.columns.bias = random.below(2) ? bias.data() : nullptr;
-  const bool normalized = random.below(3) == 0;
+  if (!plain) {
+    options.alpha = static_cast<T>(kFactors[random.below(4)]);
+    options.beta = static_cast<T>(kFactors[random.below(4)]);
+    options.columns.bias = random.below(2) ? bias.data() : nullptr;
+  }
+  const bool normalized = !plain && random.below(3) == 0;
   if (normalized) {
     options.columns.mean = mean.data();
     options.columns.scale = scale.data();
     options.columns.shift = shift.data();
   }
-  options.relu = random.below(3) == 0;
+  options.relu = !plain && random.below(3) == 0;
   report.at(target() + " " + type_name<T>() + " gemm " + std::to_string(m) + " x " +
             std::to_string(n) + " x " + std::to_string(k));
 
@@ -135,6 +138,10 @@ void test(Report& report) {
   for (int repeat = 0; repeat < 4; ++repeat) {
     for (const auto& s : shapes) check_product<T>(report, random, s[0], s[1], s[2]);
   }
+  // Blocks of columns of a turned B; rows of B far apart; C row by row, which plain products alone are.
+  check_product<T>(report, random, 10, 150, 2000);
+  check_product<T>(report, random, 40, 600, 300);
+  for (const index_t k : {1, 8, 20, 128}) check_product<T>(report, random, 70, 110, k, true);
   for (const index_t rows : {0, 1, 31, 32, 33, 65}) {
     for (const index_t cols : {0, 1, 2, 3, 8, 15, 16, 17, 33}) {
       check_column_sums<T>(report, random, rows, cols);

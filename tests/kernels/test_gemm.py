@@ -143,26 +143,40 @@ def test_error_bound_where_c_is_computed_row_by_row(target, dtype, rng, k, trans
         Product(rng, (m, n, k), dtype, trans_a=trans_a, layouts=layouts).check()
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "every other"])
+@pytest.mark.parametrize("shape", [(200, 1100, 20), (70, 530, 9)])
+def test_error_bound_row_by_row_in_several_blocks_of_columns(target, dtype, rng, shape, layout):
+    m, n, k = shape
+    a, b = normal(rng, m, k, dtype=dtype), normal(rng, k, n, dtype=dtype)
+    c = LAYOUTS[layout](np.full((m, n), np.nan, dtype))
+    exact, magnitude = oracles.gemm(a, b, np.zeros((m, n)))
+    assert _core.gemm(a, b, c) is c
+    assert (abs(c - exact) <= gemm_bound(k, dtype, magnitude)).all()
+
+
 @pytest.mark.parametrize("m", [11, 12, 13, 15, 16, 17, 24, 27, 28, 31, 32, 33, 41])
 def test_error_bound_of_tall_narrow_tiles(target, dtype, rng, m):
     # 16 rows of one register, 12 of two
     for n, k in itertools.product((3, 8, 10, 16, 17, 20, 32), (33, 50)):
         Product(rng, (m, n, k), dtype, **draw(rng)).check()
+    for n, beta in itertools.product((10, 20), (0.0, 0.7)):  # a k that is cut
+        Product(rng, (m, n, 1100), dtype, beta=beta).check()
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.7])
 @pytest.mark.parametrize(
-    ("shape", "trans_a"),
+    ("shape", "transposes"),
     [
-        ((130, 200, 1030), False),  # rows of A stream past blocks of three panels of B
-        ((40, 1100, 300), False),  # distant rows of B, read in pieces of 128 steps
-        ((200, 150, 600), True),  # columns of A, packed in blocks of 512 steps
-        ((129, 49, 32), True),
+        ((130, 200, 2000), {}),  # rows of A stream past two blocks of columns of B
+        ((130, 200, 2000), {"trans_b": True}),
+        ((40, 1100, 300), {}),  # distant rows of B, read in pieces of 128 steps
+        ((200, 150, 600), {"trans_a": True}),  # columns of A, packed, in two or three steps of k
+        ((129, 49, 32), {"trans_a": True}),
     ],
 )
-@pytest.mark.parametrize("beta", [0.0, 0.7])
-def test_error_bound_in_blocks_of_every_kind(target, dtype, rng, shape, trans_a, beta):
-    options = {"alpha": 0.7, "beta": beta, "bias": True, "relu": True, "trans_a": trans_a}
-    Product(rng, shape, dtype, **options).check()
+def test_error_bound_in_blocks_of_every_kind(target, dtype, rng, shape, transposes, beta):
+    options = {"alpha": 0.7, "beta": beta, "bias": True, "relu": True}
+    Product(rng, shape, dtype, **options, **transposes).check()
 
 
 @pytest.mark.parametrize("shape", [(9, 49, 5), (8, 48, 257), (17, 25, 300)])
@@ -184,6 +198,12 @@ def test_error_bound_on_several_threads(target, dtype, rng, threads):
             Product(rng, shape, dtype, **draw(rng)).check()
 
 
+@pytest.mark.parametrize("trans_b", [False, True])
+def test_no_steps_for_many_rows(target, dtype, rng, trans_b):
+    Product(rng, (200, 50, 0), dtype, beta=0.7, bias=True, trans_b=trans_b).check()
+    Product(rng, (200, 50, 300), dtype, alpha=0.0, beta=0.7, trans_b=trans_b).check()
+
+
 def test_empty_products(target, dtype, rng):
     for m, n, k in itertools.product((0, 1, 2, 9), (0, 1, 2, 50), (0, 1, 2, 300)):
         if 0 in (m, n, k):
@@ -199,7 +219,9 @@ def test_empty_products(target, dtype, rng):
 # -- the order of roundings ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 7), (9, 49, 40), (17, 25, 513), (1, 100, 300)])
+@pytest.mark.parametrize(
+    "shape", [(3, 5, 7), (9, 49, 40), (17, 25, 513), (1, 100, 300), (70, 113, 40), (70, 113, 8)]
+)
 def test_every_element_is_one_chain_over_k(target, dtype, rng, shape):
     """The order that the bits of all products follow from, repeated in NumPy step by step."""
     fused = target != "scalar"
@@ -235,31 +257,34 @@ def test_threads_change_no_bit(target, dtype, rng, threads):
         c, bias = normal(rng, m, n, dtype=dtype), normal(rng, n, dtype=dtype)
         for trans_a, trans_b, f_order in itertools.product((False, True), repeat=3):
             operands = (a.T.copy() if trans_a else a, b.T.copy() if trans_b else b)
-            results = []
-            for n_threads in THREADS:
-                threads(n_threads)
-                out = c.copy(order="F" if f_order else "C")
-                _core.gemm(
-                    *operands, out, alpha=0.7, beta=-1.0, trans_a=trans_a, trans_b=trans_b,
-                    bias=bias, activation="relu",
-                )  # fmt: skip
-                results.append(bits(out))
-            assert results == results[:1] * len(THREADS)
+            for options in (
+                {"alpha": 0.7, "beta": -1.0, "bias": bias, "activation": "relu"},
+                {},
+            ):
+                results = []
+                for n_threads in THREADS:
+                    threads(n_threads)
+                    out = c.copy(order="F" if f_order else "C")
+                    _core.gemm(*operands, out, trans_a=trans_a, trans_b=trans_b, **options)
+                    results.append(bits(out))
+                assert results == results[:1] * len(THREADS)
 
 
 @pytest.mark.parametrize("trans_b", [False, True])
-@pytest.mark.parametrize(("n", "k"), [(10, 5), (10, 70), (49, 257), (130, 600)])
-def test_a_row_does_not_depend_on_its_batch(target, dtype, rng, threads, n, k, trans_b):
+@pytest.mark.parametrize(
+    ("n", "k", "plain"),
+    [(10, 5, False), (10, 70, False), (49, 257, False), (130, 600, False), (130, 70, True)],
+)
+def test_a_row_does_not_depend_on_its_batch(target, dtype, rng, threads, n, k, plain, trans_b):
     most = 200
     a = normal(rng, most, k, dtype=dtype)
     b = normal(rng, *((n, k) if trans_b else (k, n)), dtype=dtype)
     c, bias = normal(rng, most, n, dtype=dtype), normal(rng, n, dtype=dtype)
+    options = {"alpha": 0.7, "beta": 0.7, "bias": bias, "activation": "relu"}
 
     def rows(begin: int, end: int) -> np.ndarray:
-        return _core.gemm(
-            a[begin:end], b, c[begin:end].copy(), alpha=0.7, beta=0.7, trans_b=trans_b, bias=bias,
-            activation="relu",
-        )  # fmt: skip
+        out = c[begin:end].copy()
+        return _core.gemm(a[begin:end], b, out, trans_b=trans_b, **({} if plain else options))
 
     alone = np.concatenate([rows(i, i + 1) for i in range(most)])
     for batch in (*range(2, 20), 24, 31, 32, 33, 63, 64, 65, 192, 193, most):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastbn import _core
 from fastbn.functional.array import Array, as_array
-from fastbn.functional.product import check_linear_backward
+from fastbn.functional.product import check_linear_backward, check_output
 
 __all__ = [
     "LinearBatchNormReLUCache",
@@ -296,11 +296,22 @@ def linear_bn_relu_backward(
             dgamma,
             dbeta,
         )
-    dz, dgamma, dbeta = _core.batch_norm_backward(dy, cache.batch_norm, None, dgamma, dbeta)
-    gradients = _core.linear_backward(
+    # Nothing to multiply.  What is given is written last, when all has been checked.
+    check_output("dgamma", dgamma, weight.shape[1:], weight.dtype)
+    check_output("dbeta", dbeta, weight.shape[1:], weight.dtype)
+    dz, to_gamma, to_beta = _core.batch_norm_backward(dy, cache.batch_norm)
+    dx, dweight, dbias = _core.linear_backward(
         dz, x, weight, need_dx, cache.has_bias, dweight=dweight, dbias=dbias
     )
-    return *gradients, dgamma, dbeta
+    return dx, dweight, dbias, _into(dgamma, to_gamma), _into(dbeta, to_beta)
+
+
+def _into(out: Array | None, values: Array) -> Array:
+    """Return `out` with the values, or the values where there is none."""
+    if out is None:
+        return values
+    out[...] = values
+    return out
 
 
 def momentum_and_batches(

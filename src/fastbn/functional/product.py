@@ -9,7 +9,7 @@ import numpy as np
 from fastbn import _core
 from fastbn.functional.array import Array, as_array, as_rows
 
-__all__ = ["check_linear_backward", "gemm", "linear", "linear_backward"]
+__all__ = ["check_linear_backward", "check_output", "gemm", "linear", "linear_backward"]
 
 
 def gemm(
@@ -161,13 +161,14 @@ def check_linear_backward(
         )
     if not dy.dtype == x.dtype == weight.dtype:
         raise TypeError(f"dy, x and weight are {dy.dtype}, {x.dtype} and {weight.dtype}")
-    _check_output("dweight", dweight, weight.shape, weight.dtype)
-    _check_output("dbias", dbias, weight.shape[1:], weight.dtype)
+    check_output("dweight", dweight, weight.shape, weight.dtype)
+    check_output("dbias", dbias, weight.shape[1:], weight.dtype)
 
 
-def _check_output(
+def check_output(
     name: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> None:
+    """Check where a gradient is to go, if somebody said where."""
     if out is None:
         return
     if out.dtype != dtype:
