@@ -210,10 +210,12 @@ struct Grid {
 
 // The grid whose largest part has the least to do.  An element of B costs a thread about as much to
 // fetch and pack as eight multiply-adds of a whole register cost, one of A likewise: that term
-// prefers columns for a few rows, and squares for large products.
+// prefers columns for a few rows, and squares for large products.  With a short k what counts is how C is
+// written: two threads that share its rows fetch ahead what the other is about to write.
 template <class T>
-Grid choose_grid(const GemmKernels<T>& kern, index_t m, index_t n, int threads) {
+Grid choose_grid(const GemmKernels<T>& kern, index_t m, index_t n, index_t k, int threads) {
   constexpr double kFetch = 8;
+  if (k <= kern.most_steps_by_rows && m >= 8 * kern.mr * threads) return {threads, 1};
   Grid best{1, 1};
   double best_cost = -1;
   for (int rows = 1; rows <= threads; ++rows) {
@@ -253,7 +255,8 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   const double flop = 2.0 * double(c.rows) * double(c.cols) * double(a.cols);
   const index_t tiles =
       ((c.rows + kern.mr - 1) / kern.mr) * ((c.cols + kern.width - 1) / kern.width);
-  const Grid grid = choose_grid(kern, c.rows, c.cols, threads_for(tiles, flop, kFlopPerThread));
+  const Grid grid =
+      choose_grid(kern, c.rows, c.cols, a.cols, threads_for(tiles, flop, kFlopPerThread));
   const int parts = grid.rows * grid.cols;
 
   // One plan for all parts, made for the largest: share() gives the last part the most.
