@@ -81,9 +81,10 @@ inline void prefetch_to_l2(const void* p) {
 //
 // `next` is where the tile after this one lies in C, or null.  Its lines are asked for meanwhile,
 // one a step: neither the unfinished sums that it loads first nor its stores wait for the cache
-// below then, which was worth 5 to 10 % of the peak.  The loop that asks is one of its own, unrolled by the
-// lines of a row: a branch in the one loop, right in every step, cost 6 % (Ice Lake).  All of them at once, before the loop, cost
-// more than they gained: they filled the queue of misses in which A and B wait too.
+// below then, which was worth 5 to 10 % of the peak.  The loop that asks is one of its own, unrolled
+// by the lines of a row: a branch in a single loop, right in every step, cost 6 % (Ice Lake).  All
+// lines at once, before the loop, cost more than they gained: they filled the queue of misses in
+// which A and B wait too.
 template <class T, int R, int V, bool kPack, class Lanes>
 FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const T* next,
                             Vec<T> (&acc)[R][V]) {
