@@ -43,7 +43,9 @@ constexpr index_t kLeastToTurn = 32;  // steps of k: two squares of registers
 // to scratch and back does: 640 x 384 at 200 rows 104 GFLOP/s swapped, 112 turned (Zen 4); from 96 rows on
 // 1.0 to 1.1 times as fast turned (Ice Lake).
 constexpr index_t kMostToSwap = 64;
-constexpr index_t kLeastToPackA = 32;
+constexpr index_t kLeastToPackA = 32;  // steps: see choose_packing
+// Columns of A less than this apart, of few features, are read where they lie: a tile's steps share pages
+// and most lines, and 10 x 128 was 10 % slower packed.
 constexpr index_t kDense = 512;  // bytes
 
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing

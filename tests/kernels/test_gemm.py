@@ -2,7 +2,7 @@
 
 The sizes are around the edges of what the kernels are cut into: tiles of 4 or 8 rows by 3 registers
 of 1, 2, 4, 8 or 16 lanes, taller where one or two registers wide; blocks of 128, 512 or 1024
-steps (256 or 512 of float64), of 16 or 192 rows, of some hundred columns.
+steps (256 or 512 of float64), of 24 or 192 rows, of some hundred columns.
 """
 
 import itertools
