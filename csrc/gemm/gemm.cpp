@@ -127,12 +127,14 @@ class Part {
 
   void panels(GemmBlock<T>& g, const Matrix<const T>& b, const Matrix<T>& c, index_t i,
               const GemmColumns<T>& epilogue) {
-    const index_t w = kern_.width, registers = (c.cols + w - 1) / w;
+    const index_t w = kern_.width, registers = (plan_.lead + c.cols + w - 1) / w;
     const int count = static_cast<int>((registers + kern_.vectors - 1) / kern_.vectors);
     for (int q = 0; q < count; ++q) {
-      const Range cols = share(c.cols, w, count, q);
+      Range cols = share(plan_.lead + c.cols, w, count, q);
+      const index_t packed_at = cols.begin * b.rows;
+      cols.begin = std::max<index_t>(cols.begin - plan_.lead, 0), cols.end -= plan_.lead;
       g.n = cols.end - cols.begin;
-      set_b(g, b, cols.begin, i == 0);
+      set_b(g, b, cols.begin, packed_at, i == 0);
       if (plan_.by_rows) continue;
       g.c = c.data + i * c.row_stride + cols.begin;
       g.partial = plan_.partial_c ? partial_ + i * plan_.nc + cols.begin : g.c;
@@ -140,18 +142,18 @@ class Part {
       kern_.block(g);
     }
     if (plan_.by_rows) {
-      g.b = b_, g.n = c.cols, g.c = c.data + i * c.row_stride;
+      g.b = b_, g.n = c.cols, g.lead = plan_.lead, g.c = c.data + i * c.row_stride;
       kern_.rows(g);
     }
   }
 
   // Where a panel of B from column j on is read: in place, or packed by the first block of rows.
-  void set_b(GemmBlock<T>& g, const Matrix<const T>& b, index_t j, bool first) {
+  void set_b(GemmBlock<T>& g, const Matrix<const T>& b, index_t j, index_t packed_at, bool first) {
     const T* from = b.data + j * b.col_stride;
     g.b = from, g.b_k = plan_.turn_b ? b.col_stride : b.row_stride;
     g.b_streams = true, g.b_turns = plan_.turn_b, g.pack_to = nullptr;
     if (plan_.pack_b == Plan::PackB::never) return;
-    T* packed = b_ + j * b.rows;
+    T* packed = b_ + (plan_.one_panel ? 0 : packed_at);
     g.pack_width = rounded_up(g.n, kern_.width);
     if (first && plan_.pack_b == Plan::PackB::on_the_way) {
       g.pack_to = packed;

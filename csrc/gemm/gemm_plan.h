@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 
 #include "fastbn/gemm.h"
@@ -36,6 +37,10 @@ constexpr index_t kPage = 4096;  // bytes
 // on Ice Lake, whose L3 takes 100 ns and gives a core 28 GB/s.
 constexpr index_t kStreamedRows = 24;  // two tall tiles, or three
 constexpr index_t kBlockOfB = 640 * 1024;
+// A of at most so many bytes stays in L2 itself.  Each panel of B then serves all its rows at once and is
+// packed where the panel before was, in lines that L1 and L2 still have; a block of B's own size came back
+// from L3 to be overwritten.  1 to 6 % at 100 to 384 rows; of 1 MiB of A it lost as often as it won.
+constexpr index_t kLargestA = 768 * 1024;
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
 constexpr index_t kLeastToTurn = 32;  // steps of k: two squares of registers
@@ -48,13 +53,28 @@ constexpr index_t kLeastToPackA = 32;  // steps: see choose_packing
 // and most lines, and 10 x 128 was 10 % slower packed.
 constexpr index_t kDense = 512;  // bytes
 
+// Elements of a row between a register's boundary in memory and its first one.  Arrays of NumPy start 16, 32
+// or 48 bytes past a cache line more often than on one, and a load or a store across two lines counts twice.
+// Panels are cut as if so many columns came before: all but the first start on a line then.  That is done for
+// what a panel does most: reading B where it lies (512 x 512 at 8 rows: 103 GFLOP/s, and 145), or writing C
+// row by row.  Of two panels it would be too few.
+template <class T, class M>
+index_t columns_before(const GemmKernels<T>& kern, const M& m) {
+  if (m.row_stride % kern.width != 0 || m.cols <= 2 * kern.vectors * kern.width) return 0;
+  return static_cast<index_t>(reinterpret_cast<std::uintptr_t>(m.data) / sizeof(T)) % kern.width;
+}
+
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
 // saves are then not worth its stores, of which Zen 4 makes a 64-byte one in two cycles (at 16 rows 92 %
 // of what it is unpacked, at 96 rows 97 %).  Rows of B that are a multiple of a page apart share few
-// sets of the caches: sooner packed.
+// sets of the caches: sooner packed.  So is B whose loads are across two cache lines: all of them (300 x 200
+// at 40 rows: 109 GFLOP/s unpacked, 134 packed), or those of the first of a few panels.
 template <class T>
-index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b) {
-  return b.row_stride * index_t{sizeof(T)} % kPage == 0 ? 4 * kern.mr : 12 * kern.mr;
+index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
+  if (b.row_stride % kern.width != 0) return 2 * kern.mr;
+  if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
+  if (b.row_stride * index_t{sizeof(T)} % kPage == 0) return 4 * kern.mr;
+  return lead != 0 ? 8 * kern.mr : 12 * kern.mr;
 }
 
 // How a part of C is computed: what is packed, the sizes of blocks, and scratch in elements.
@@ -68,6 +88,8 @@ struct Plan {
   bool turn_b;   // B's columns are contiguous: the first row tile turns them as it goes
   bool by_rows;  // C is computed in the order in which it lies: gemm_rows.h
   bool pack_a;
+  bool one_panel;  // each panel of B is packed where the one before was
+  index_t lead;    // columns_before() of B that is not packed, or of C by rows
   bool copy_c;     // C's columns are not contiguous: blocks of it are computed in scratch
   bool partial_c;  // C cannot hold unfinished sums, since beta wants its old values at the end
   index_t kc, mc, nc, rows;
@@ -83,7 +105,9 @@ struct Plan {
     // Rows per run: all, but where scratch for them grows with their number.
     rows = copy_c || partial_c ? std::min<index_t>(c.rows, kern.mc) : c.rows;
     a_elements = pack_a ? mc * kc : 0;
-    b_elements = pack_b == PackB::never ? 0 : rounded_up(nc, kern.width) * kc;
+    const index_t packed_cols =
+        one_panel ? kern.vectors * kern.width : rounded_up(lead + nc, kern.width);
+    b_elements = pack_b == PackB::never ? 0 : packed_cols * kc;
     c_elements = copy_c ? rows * nc : 0;
     partial_elements = partial_c ? rows * nc : 0;
   }
@@ -102,7 +126,7 @@ struct Plan {
                                 const Matrix<T>& c) {
     const index_t kc = std::min<index_t>(a.cols, kern.kc), nr = kern.vectors * kern.width;
     const index_t mc = rounded_up(std::min<index_t>(c.rows, kern.mc), kern.mr);
-    const index_t nc = rounded_up(std::min<index_t>(c.cols, kern.nc), nr);
+    const index_t nc = rounded_up(std::min<index_t>(c.cols, kern.nc), nr) + kern.width;  // lead
     const index_t for_a = a.col_stride == 1 ? 0 : mc * kc, for_c = c.col_stride == 1 ? 0 : mc * nc;
     return sizeof(T) * static_cast<std::size_t>(line(for_a) + line(nc * kc) + line(for_c));
   }
@@ -119,6 +143,7 @@ struct Plan {
   void choose_packing(const GemmKernels<T>& kern, const Matrix<const T>& a,
                       const Matrix<const T>& b, const Matrix<T>& c, const GemmOptions<T>& options) {
     const index_t k = a.cols, nr = kern.vectors * kern.width;
+    lead = 0;
     const bool plain = options.alpha == T(1) && options.beta == T(0) && !options.columns.bias &&
                        !options.columns.scale && !options.relu;
     by_rows =
@@ -127,9 +152,12 @@ struct Plan {
     if (by_rows || (b.col_stride != 1 && !turn_b)) {
       pack_b = PackB::before;
     } else {
-      const index_t most = turn_b ? index_t{kern.mr} : most_unpacked<T>(kern, b);
+      lead = turn_b ? 0 : columns_before<T>(kern, b);
+      const index_t most = turn_b ? index_t{kern.mr} : most_unpacked<T>(kern, b, lead);
       pack_b = c.rows > most ? PackB::on_the_way : PackB::never;
+      if (pack_b != PackB::never) lead = 0;
     }
+    if (by_rows && c.cols > 4 * nr) lead = columns_before(kern, c);
     // A is read well where it lies if its rows are contiguous.  Its columns are not: each step of a tile
     // needs half a cache line of another part of a page, or of another page, and those of a long k evict
     // one another before the second panel needs them (512 x 512 x 1024: 60 GFLOP/s, packed 117; with 32
@@ -142,6 +170,7 @@ struct Plan {
   template <class T>
   void choose_blocks(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
     const index_t k = b.rows, nr = kern.vectors * kern.width, size = sizeof(T);
+    one_panel = false;
     kc = balanced_step(k, pack_a ? kern.kc / 2 : kern.kc);
     mc = rounded_up(balanced_step(c.rows, kern.mc), kern.mr);
     nc = std::min<index_t>(c.cols, kern.nc);
@@ -157,6 +186,8 @@ struct Plan {
       }
     } else if (in_pieces(kern, c.rows)) {
       kc = balanced_step(k, kPieceOfPanel), nc = nr;
+    } else if (!pack_a && pack_b == PackB::on_the_way && c.rows * k * size <= kLargestA) {
+      mc = rounded_up(c.rows, kern.mr), one_panel = true;
     } else if (!pack_a && k > 0) {
       mc = rounded_up(balanced_step(c.rows, kStreamedRows), kern.mr);
       nc = columns_in(kBlockOfB, kc * size, nr, nc);

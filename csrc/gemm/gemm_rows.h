@@ -25,24 +25,28 @@ namespace {
 
 constexpr int kMostStepsByRows = 128;
 
-// The panel of B from column j on, V registers wide, and the C that it makes.
+// The panel of B that is V registers wide, from register r on, and the C that it makes, from column j on.
 template <class T, int V>
-FASTBN_INLINE GemmBlock<T> panel_from(const GemmBlock<T>& g, index_t j) {
+FASTBN_INLINE GemmBlock<T> panel_from(const GemmBlock<T>& g, index_t r, index_t j) {
   GemmBlock<T> panel = g;
-  panel.b = g.b + j * g.k, panel.b_k = V * Vec<T>::kWidth;
+  panel.b = g.b + r * Vec<T>::kWidth * g.k, panel.b_k = V * Vec<T>::kWidth;
   panel.c = g.c + j;
   return panel;
 }
 
 template <class T, int V>
 FASTBN_INLINE void tile_of_row(const GemmBlock<T>& g, const T* a, index_t rows, index_t row,
-                               index_t j) {
-  const index_t last = g.n - j - (V - 1) * Vec<T>::kWidth;
-  if (rows == kGemmRows && last >= Vec<T>::kWidth) {
-    tile<T, kGemmRows, V, false, true>(panel_from<T, V>(g, j), a, row, AllLanes<T>{}, nullptr);
+                               index_t r) {
+  constexpr index_t w = Vec<T>::kWidth;
+  const index_t j = r == 0 ? 0 : r * w - g.lead, end = (r + V) * w - g.lead;
+  const index_t last = (end < g.n ? end : g.n) - j - (V - 1) * w;
+  const FirstLanes<T> lanes{static_cast<int>(last)};
+  if (rows < kGemmRows) {
+    tile_of_height<T, V, false>(panel_from<T, V>(g, r, j), rows, a, row, lanes);
+  } else if (last < w) {
+    tile<T, kGemmRows, V, false, true>(panel_from<T, V>(g, r, j), a, row, lanes, nullptr);
   } else {
-    const FirstLanes<T> lanes{static_cast<int>(last < Vec<T>::kWidth ? last : Vec<T>::kWidth)};
-    tile_of_height<T, V, false>(panel_from<T, V>(g, j), rows, a, row, lanes);
+    tile<T, kGemmRows, V, false, true>(panel_from<T, V>(g, r, j), a, row, AllLanes<T>{}, nullptr);
   }
 }
 
@@ -50,7 +54,7 @@ template <class T>
 void gemm_rows(const GemmBlock<T>& block) {
   GemmBlock<T> g = block;
   T a_tile[kMostStepsByRows * kGemmRows];
-  const index_t registers = (g.n + Vec<T>::kWidth - 1) / Vec<T>::kWidth;
+  const index_t registers = (g.lead + g.n + Vec<T>::kWidth - 1) / Vec<T>::kWidth;
   const index_t panels = (registers + kGemmVectors - 1) / kGemmVectors;
   for (index_t row = 0; row < g.m; row += kGemmRows) {
     const index_t rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
@@ -65,16 +69,15 @@ void gemm_rows(const GemmBlock<T>& block) {
     }
     for (index_t q = 0, done = 0; q < panels; ++q) {
       const index_t end = registers * (q + 1) / panels;  // as share() has it
-      const index_t j = done * Vec<T>::kWidth;
       switch (end - done) {
         case 3:
-          tile_of_row<T, 3>(g, a, rows, row, j);
+          tile_of_row<T, 3>(g, a, rows, row, done);
           break;
         case 2:
-          tile_of_row<T, 2>(g, a, rows, row, j);
+          tile_of_row<T, 2>(g, a, rows, row, done);
           break;
         default:
-          tile_of_row<T, 1>(g, a, rows, row, j);
+          tile_of_row<T, 1>(g, a, rows, row, done);
       }
       done = end;
     }

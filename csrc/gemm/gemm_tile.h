@@ -74,6 +74,33 @@ inline void prefetch_to_l2(const void* p) {
   __builtin_prefetch(p, /*for writing=*/0, /*locality=*/2);
 }
 
+// The rows of A that a tile walks down together, four to a pointer: one stride and its triple address them.
+// Compilers, left to themselves, keep a pointer for each row, for each register of B and for each line asked
+// for; that is more than x86 has, and they were loaded from the stack at every step.
+template <class T, int R>
+class RowsOfA {
+ public:
+  FASTBN_INLINE RowsOfA(const T* a, index_t row)
+      : row_(row * index_t{sizeof(T)}), three_rows_(3 * row_) {
+    opaque(three_rows_);
+    FASTBN_UNROLL
+    for (int q = 0; q < kPointers; ++q) first_[q] = a + 4 * q * row;
+  }
+  FASTBN_INLINE T operator[](int i) const {
+    const char* first = reinterpret_cast<const char*>(first_[i / 4]);
+    return *reinterpret_cast<const T*>(first + (i % 4 == 3 ? three_rows_ : i % 4 * row_));
+  }
+  FASTBN_INLINE void advance(index_t step) {
+    FASTBN_UNROLL
+    for (int q = 0; q < kPointers; ++q) opaque(first_[q] += step);
+  }
+
+ private:
+  static constexpr int kPointers = (R + 3) / 4;
+  index_t row_, three_rows_;  // bytes
+  const T* first_[kPointers];
+};
+
 // The chain of multiply-adds of a tile.  With kPack, B is read where it lies and left packed: its
 // stores hide behind the arithmetic of this tile, so that packing costs no pass of its own; and as
 // no hardware prefetcher follows rows that are a page or more apart, each is asked for 16 rows
@@ -81,15 +108,16 @@ inline void prefetch_to_l2(const void* p) {
 //
 // `next` is where the tile after this one lies in C, or null.  Its lines are asked for meanwhile,
 // one a step: neither the unfinished sums that it loads first nor its stores wait for the cache
-// below then, which was worth 5 to 10 % of the peak.  The loop that asks is one of its own, unrolled
-// by the lines of a row: a branch in a single loop, right in every step, cost 6 % (Ice Lake).  All
-// lines at once, before the loop, cost more than they gained: they filled the queue of misses in
-// which A and B wait too.
+// below then, which was worth 5 to 10 % of the peak.  The loops that ask are apart: a branch in a
+// single loop, right in every step, cost 6 % (Ice Lake).  All lines at once, before the loop, cost
+// more than they gained: they filled the queue of misses in which A and B wait too.
 template <class T, int R, int V, bool kPack, class Lanes>
 FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const T* next,
                             Vec<T> (&acc)[R][V]) {
   constexpr index_t kAhead = 16;
-  const T* b = g.b;
+  const index_t k = g.k, a_k = g.a_k, b_k = g.b_k;
+  RowsOfA<T, R> rows(a, g.a_row);
+  const T *b = g.b, *ahead = g.b + kAhead * b_k;
   T* packed = g.pack_to;
   const auto step = [&]() FASTBN_INLINE_LAMBDA {
     Vec<T> row[V];
@@ -97,30 +125,33 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
     if constexpr (kPack) {
       FASTBN_UNROLL
       for (int v = 0; v < V; ++v) {
-        __builtin_prefetch(b + kAhead * g.b_k + v * Vec<T>::kWidth);
+        __builtin_prefetch(ahead + v * Vec<T>::kWidth);
         if (packed) Vec<T>::store(packed + v * Vec<T>::kWidth, row[v]);
       }
-      if (packed) packed += g.pack_width;
+      if (packed) opaque(packed += g.pack_width);
+      opaque(ahead += b_k);
     }
     FASTBN_UNROLL
     for (int i = 0; i < R; ++i) {
-      const Vec<T> av = Vec<T>::broadcast(a[i * g.a_row]);
+      const Vec<T> av = Vec<T>::broadcast(rows[i]);
       FASTBN_UNROLL
       for (int v = 0; v < V; ++v) acc[i][v] = fma(av, row[v], acc[i][v]);
     }
-    a += g.a_k, b += g.b_k;
+    rows.advance(a_k);
+    opaque(b += b_k);
   };
   index_t p = 0;
-  if (next && g.k >= 2 * R * (V + 1)) {
-    for (; p < R * (V + 1); p += V + 1, next += g.c_row) {
-      FASTBN_UNROLL
-      for (int v = 0; v <= V; ++v) {  // a row of V registers may straddle V + 1 lines
+  if (next && k >= 2 * R * (V + 1)) {
+    for (int v = 0; v <= V; ++v) {  // a row of V registers may straddle V + 1 lines
+      const T* line = next + (v < V ? v * Vec<T>::kWidth : V * Vec<T>::kWidth - 1);
+      for (int i = 0; i < R; ++i, line += g.c_row) {
         step();
-        prefetch_to_l2(next + (v < V ? v * Vec<T>::kWidth : V * Vec<T>::kWidth - 1));
+        prefetch_to_l2(line);
       }
     }
+    p = R * (V + 1);
   }
-  for (; p < g.k; ++p) step();
+  for (; p < k; ++p) step();
 }
 
 // R rows by V registers of C from `row` on, the last register in whole or in part.  kPlain: nothing

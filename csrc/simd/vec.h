@@ -48,6 +48,12 @@ using index_t = std::ptrdiff_t;
 
 namespace {
 
+// Keeps a pointer or a number in a register of its own: the compiler derives no others from it.
+template <class T>
+FASTBN_INLINE void opaque(T& x) {
+  __asm__("" : "+r"(x));
+}
+
 template <class T>
 struct Vec;
 
