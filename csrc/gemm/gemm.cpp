@@ -132,6 +132,7 @@ class Part {
     for (int q = 0; q < count; ++q) {
       Range cols = share(plan_.lead + c.cols, w, count, q);
       const index_t packed_at = cols.begin * b.rows;
+      g.pack_width = rounded_up(cols.end, w) - cols.begin;
       cols.begin = std::max<index_t>(cols.begin - plan_.lead, 0), cols.end -= plan_.lead;
       g.n = cols.end - cols.begin;
       set_b(g, b, cols.begin, packed_at, i == 0);
@@ -154,7 +155,6 @@ class Part {
     g.b_streams = true, g.b_turns = plan_.turn_b, g.pack_to = nullptr;
     if (plan_.pack_b == Plan::PackB::never) return;
     T* packed = b_ + (plan_.one_panel ? 0 : packed_at);
-    g.pack_width = rounded_up(g.n, kern_.width);
     if (first && plan_.pack_b == Plan::PackB::on_the_way) {
       g.pack_to = packed;
       return;

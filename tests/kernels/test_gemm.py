@@ -17,7 +17,7 @@ from fastbn import _core
 
 from . import guard_pages, oracles
 from .bounds import gemm_bound, sum_bound
-from .memory import LAYOUTS, WRITABLE, Padded, at_offset
+from .memory import LAYOUTS, ROGUE, WRITABLE, Padded, at_offset
 
 LANES = (1, 2, 4, 8, 16)
 TILE_M = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17)
@@ -447,6 +447,40 @@ def test_alignment_changes_no_bit(target, dtype, rng):
                 ]
                 got = _core.gemm(*operands[:3], beta=0.7, bias=operands[3])
                 assert bits(got) == expected, (offset, which)
+
+
+@pytest.mark.parametrize("n", [128, 144, 256, 1040])
+@pytest.mark.parametrize(
+    ("m", "k", "trans_a"),
+    [
+        (3, 40, False),
+        (8, 40, False),
+        (21, 300, False),
+        (70, 40, False),
+        (70, 9, True),
+        (67, 40, True),
+    ],
+)
+def test_alignment_changes_no_bit_where_panels_begin_on_a_line(
+    target, dtype, rng, m, n, k, trans_a
+):
+    """Rows of whole registers: only where the first one starts decides how panels are cut.
+
+    B is read where it lies, and C written row by row, in panels that begin on a cache line but for
+    the first; m and k are on both sides of what decides between that and packing.
+    """
+    a = normal(rng, *((k, m) if trans_a else (m, k)), dtype=dtype)
+    b = normal(rng, k, n, dtype=dtype)
+    zeros = np.zeros((m, n), dtype)
+    expected = bits(_core.gemm(a, at_offset(b, 0), at_offset(zeros, 0), trans_a=trans_a))
+    for offset in range(0, 64, np.dtype(dtype).itemsize):
+        raw = np.full(zeros.nbytes + 256, ROGUE, np.uint8)
+        start = -raw.ctypes.data % 128 + 64 + offset
+        c = raw[start : start + zeros.nbytes].view(dtype).reshape(m, n)
+        _core.gemm(a, at_offset(b, 64 - offset), c, trans_a=trans_a)
+        assert bits(c) == expected, offset
+        assert (raw[:start] == ROGUE).all(), offset
+        assert (raw[start + zeros.nbytes :] == ROGUE).all(), offset
 
 
 def test_surroundings_of_the_result_are_untouched(target, dtype, rng):
