@@ -23,7 +23,7 @@
 namespace fastbn {
 namespace {
 
-constexpr int kMostStepsByRows = 128;
+constexpr int kMostStepsByRows = 48;
 
 // The panel of B that is V registers wide, from register r on, and the C that it makes, from column j on.
 template <class T, int V>

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fastbn.bench import environment, team
+from fastbn.bench import environment, operands, team
+from fastbn.bench.limits import Level, Limits
 from fastbn.bench.shapes import Normalization, Product
 from fastbn.bench.team import Settings, Team
 
@@ -37,6 +38,34 @@ def test_a_case_is_timed_in_rounds(small_team: Team) -> None:
     assert small_team.limits.level_of(1).bandwidth > 0
     assert small_team.limits.level_of(1 << 50).name == "memory"
     json.dumps(small_team.libraries, allow_nan=False)
+
+
+def test_the_best_of_repeated_limits_is_kept(
+    small_team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = small_team.limits
+    slow = Limits(
+        {dtype: peak / 2 for dtype, peak in first.fma.items()},
+        [Level(x.name, x.capacity, x.bandwidth / 2) for x in first.levels],
+    )
+    fast = Limits(
+        {dtype: peak * 2 for dtype, peak in first.fma.items()},
+        [Level(x.name, x.capacity, x.bandwidth * 2) for x in first.levels],
+    )
+    measured = iter([slow, fast])
+    monkeypatch.setattr(small_team, "_measure_limits", lambda: next(measured))
+    monkeypatch.setattr(team, "_CASES_BETWEEN_LIMITS", 2)
+    expected = [first, first, first, fast]
+    for limits in expected:
+        small_team.measure(SMALL)
+        assert small_team.limits == limits
+
+
+def test_operands_start_where_large_arrays_of_numpy_do() -> None:
+    product = operands.of_product(Product("TN", 8, 9, 10, "9x10", 8))
+    normalization = operands.of_normalization(Normalization("forward", (8, 24)))
+    arrays = [product.a, product.b, product.c, normalization.x, normalization.dy]
+    assert {array.ctypes.data % 64 for array in arrays} == {16}
 
 
 def test_a_process_that_dies_is_left_out_and_named(small_team: Team) -> None:

@@ -76,6 +76,28 @@ def measure(seconds: float = 0.05) -> Limits:
     return Limits(fma, [*levels, Level(_MEMORY, float(sys.maxsize), rate)])
 
 
+def best_of(one: Limits, other: Limits) -> Limits:
+    """Return the higher of two measurements of each limit.
+
+    What else runs on a machine only lowers what is measured, so the highest of many is the limit.
+
+    Parameters
+    ----------
+    one, other : Limits
+        Of one machine and as many threads.
+
+    Returns
+    -------
+    Limits
+    """
+    fma = {dtype: max(peak, other.fma[dtype]) for dtype, peak in one.fma.items()}
+    levels = [
+        Level(a.name, a.capacity, max(a.bandwidth, b.bandwidth))
+        for a, b in zip(one.levels, other.levels, strict=True)
+    ]
+    return Limits(fma, levels)
+
+
 def from_dict(fields: dict[str, Any]) -> Limits:
     """Return the limits that were written as plain values."""
     return Limits(fields["fma"], [Level(**level) for level in fields["levels"]])

@@ -17,7 +17,7 @@ from fastbn.bench.libraries.base import (
     product_of,
     written_to,
 )
-from fastbn.bench.operands import NormalizationOperands, ProductOperands
+from fastbn.bench.operands import NormalizationOperands, ProductOperands, placed
 from fastbn.bench.shapes import Normalization, Product, TrainingStep
 from fastbn.cli.model import build_net
 from fastbn.data import take_batch
@@ -45,7 +45,7 @@ class Fastbn(Library):
     def normalization(self, case: Normalization, operands: NormalizationOperands) -> Job:
         x, dy, gamma, beta = operands.x, operands.dy, operands.gamma, operands.beta
         mean, var = operands.running_mean.copy(), operands.running_var.copy()
-        axis, out = case.axis, np.empty_like(x)
+        axis, out = case.axis, placed(x)
         batch_norm, backward = fastbn.batch_norm, fastbn.batch_norm_backward
         if case.operation == "backward":
             _, cache = batch_norm(x, gamma, beta, training=True, axis=axis)

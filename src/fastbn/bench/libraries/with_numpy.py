@@ -24,6 +24,7 @@ from fastbn.bench.operands import (
     Array,
     NormalizationOperands,
     ProductOperands,
+    placed,
 )
 from fastbn.bench.shapes import Normalization, Product, TrainingStep
 from fastbn.train.numpy_baseline import Block, NumpyNet
@@ -95,9 +96,9 @@ class _Normalization:
         self._ones = np.ones(len(self._x), case.dtype) if channels_last else None
         self._gamma, self._beta = operands.gamma, operands.beta
         self._mean, self._var = operands.running_mean.copy(), operands.running_var.copy()
-        self._centred = np.empty_like(self._x)
+        self._centred = placed(self._x)
         self._invstd = np.empty_like(operands.gamma)
-        self.y = np.empty_like(operands.x)
+        self.y = placed(operands.x)
         self._out = self.y.reshape(shape)
         self._gradients: tuple[Array, Array] = (self._gamma, self._beta)
 
