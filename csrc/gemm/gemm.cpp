@@ -197,7 +197,8 @@ bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& a, const Ma
   if (fills_lanes_swapped(kern, a, c)) return true;
   if (b.col_stride == 1 || b.row_stride != 1) return false;
   const bool turns = kern.turns && b.rows >= kLeastToTurn;
-  if (turns && (c.rows <= kern.mr || c.rows > kMostToSwap)) return false;
+  // Rows that fill one register make tiles one register wide, which are bound by their loads.
+  if (turns && (c.rows <= std::max(kern.mr, kern.width) || c.rows > kMostToSwap)) return false;
   // The rows become lanes: no more than a fifth of them may be idle, or a twentieth where B can be turned
   // instead (640 x 384 at 40 rows, a sixth idle: 91 GFLOP/s swapped, 105 turned).
   const index_t lanes = rounded_up(c.rows, kern.width);

@@ -8,11 +8,36 @@
 namespace fastbn {
 namespace {
 
+// A whole square, loaded in groups that then need turning only among themselves: half the shuffles of
+// transpose(), which all wait for one unit.  Group by group of a row, so that its cache line is read in one go:
+// rows a multiple of a page apart share a set of L1.
+template <class T>
+FASTBN_INLINE void transpose_by_groups(const T* from, index_t from_row, T* to, index_t to_row) {
+  constexpr int kGroup = Vec<T>::kGroup, kGroups = Vec<T>::kWidth / kGroup;
+  Vec<T> r[kGroups][kGroup];
+  FASTBN_UNROLL
+  for (int i = 0; i < kGroup; ++i) {
+    FASTBN_UNROLL
+    for (int c = 0; c < kGroups; ++c) {
+      r[c][i] = Vec<T>::load_groups(from + i * from_row + c * kGroup, from_row);
+    }
+  }
+  FASTBN_UNROLL
+  for (int c = 0; c < kGroups; ++c) {
+    Vec<T>::transpose_groups(r[c]);
+    FASTBN_UNROLL
+    for (int i = 0; i < kGroup; ++i) Vec<T>::store(to + (c * kGroup + i) * to_row, r[c][i]);
+  }
+}
+
 // One square of registers, or what is left of one at the right and lower edge.
 template <class T, class Columns>
 FASTBN_INLINE void transpose_square(int rows, Columns columns, int cols, const T* from,
                                     index_t from_row, T* to, index_t to_row) {
   constexpr int w = Vec<T>::kWidth;
+  if constexpr (Vec<T>::kGroup > 0 && !Columns::kPartial) {
+    if (rows == w) return transpose_by_groups(from, from_row, to, to_row);
+  }
   Vec<T> r[w];
   if (rows == w) {
     FASTBN_UNROLL

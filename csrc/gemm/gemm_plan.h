@@ -45,9 +45,9 @@ constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
 constexpr index_t kLeastToTurn = 32;  // steps of k: two squares of registers
 // From more rows than this, turning B's columns in the first of many row tiles costs less than taking C
-// to scratch and back does: 640 x 384 at 200 rows 104 GFLOP/s swapped, 112 turned (Zen 4); from 96 rows on
+// to scratch and back does: 640 x 384 at 200 rows 104 GFLOP/s swapped, 112 turned (Zen 4); from 64 rows on
 // 1.0 to 1.1 times as fast turned (Ice Lake).
-constexpr index_t kMostToSwap = 64;
+constexpr index_t kMostToSwap = 48;
 constexpr index_t kLeastToPackA = 32;  // steps: see choose_packing
 // Columns of A less than this apart, of few features, are read where they lie: a tile's steps share pages
 // and most lines, and 10 x 128 was 10 % slower packed.
@@ -139,6 +139,17 @@ struct Plan {
     return pack_b == PackB::before && !by_rows && m <= kFewRows * kern.mr;
   }
 
+  // The tile that turns B is one register wide, with a broadcast for each multiply-add: three times as long as
+  // one that finds B turned.  Of up to four tiles B is sooner transposed in pieces (784 x 256 at 9 rows: 48
+  // GFLOP/s, and 58), of a single one where no columns a half page apart crowd a few sets of L1 (512 x 512 at 8
+  // rows: 58, and 55; 1024 x 1024: 55, and 50).
+  template <class T>
+  static bool transposes_for_few_rows(const GemmKernels<T>& kern, const Matrix<const T>& b,
+                                      index_t m) {
+    const bool near = std::abs(b.col_stride) * index_t{sizeof(T)} < kPage / 2;
+    return m <= kFewRows * kern.mr && (m > kern.mr || near);
+  }
+
   template <class T>
   void choose_packing(const GemmKernels<T>& kern, const Matrix<const T>& a,
                       const Matrix<const T>& b, const Matrix<T>& c, const GemmOptions<T>& options) {
@@ -148,7 +159,8 @@ struct Plan {
                        !options.columns.scale && !options.relu;
     by_rows =
         plain && k > 0 && k <= kern.most_steps_by_rows && c.rows >= 8 * kern.mr && c.cols > nr;
-    turn_b = !by_rows && kern.turns && b.col_stride != 1 && b.row_stride == 1 && k >= kLeastToTurn;
+    turn_b = !by_rows && kern.turns && b.col_stride != 1 && b.row_stride == 1 &&
+             k >= kLeastToTurn && !transposes_for_few_rows(kern, b, c.rows);
     if (by_rows || (b.col_stride != 1 && !turn_b)) {
       pack_b = PackB::before;
     } else {
