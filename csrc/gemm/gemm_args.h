@@ -38,7 +38,8 @@ struct GemmBlock {
   index_t b_k;
   // b_streams: b lies in memory as the caller has it: the first tile prefetches it and, if pack_to is
   // not null, leaves it there in rows of pack_width for the other tiles.
-  // b_turns: b's columns are contiguous, b_k is from one to the next: the first tile turns them.
+  // b_turns: b's columns are contiguous, b_k is from one to the next, and m is at most mr: the only
+  // tile turns them.
   bool b_streams, b_turns;
   T* pack_to;
   index_t pack_width;

@@ -32,12 +32,7 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
     const T* a = linear ? g.a + row * g.a_row : g.a + row / kGemmRows * g.a_tile;
     const bool first = row == 0 && g.b_streams;
     rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
-    if (g.b_turns) {
-      GemmBlock<T> h = g;
-      h.a = a, h.c += row * g.c_row, h.partial += row * g.partial_row;
-      turn_rows(h, rows);
-      if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width, g.b_turns = false;
-    } else if (first) {
+    if (first) {
       const bool tall = kTall > kGemmRows && linear && g.m >= kTall;
       if (tall) {
         rows = kTall;
@@ -69,6 +64,7 @@ FASTBN_INLINE void tiles_of_width(const GemmBlock<T>& g) {
 
 template <class T>
 void gemm_block(const GemmBlock<T>& g) {
+  if (g.b_turns) return turn_rows(g);
   switch ((g.n + Vec<T>::kWidth - 1) / Vec<T>::kWidth) {
     case 3:
       return tiles_of_width<T, 3>(g);

@@ -44,9 +44,8 @@ constexpr index_t kLargestA = 768 * 1024;
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
 constexpr index_t kLeastToTurn = 32;  // steps of k: two squares of registers
-// From more rows than this, turning B's columns in the first of many row tiles costs less than taking C
-// to scratch and back does: 640 x 384 at 200 rows 104 GFLOP/s swapped, 112 turned (Zen 4); from 64 rows on
-// 1.0 to 1.1 times as fast turned (Ice Lake).
+// From more rows than this, transposing B into panels costs less than taking C to scratch and back does: from 64
+// rows on up to 1.1 times as fast; at 32 rows the swap is 1.1 to 1.3 times as fast (Ice Lake).
 constexpr index_t kMostToSwap = 48;
 constexpr index_t kLeastToPackA = 32;  // steps: see choose_packing
 // Columns of A less than this apart, of few features, are read where they lie: a tile's steps share pages
@@ -82,10 +81,10 @@ struct Plan {
   enum class PackB {
     never,       // few rows: B is read where it lies
     on_the_way,  // the first row tile leaves it packed
-    before       // C row by row, or a B that the first row tile can neither read nor turn
+    before       // C row by row, or a B whose rows are not contiguous
   };
   PackB pack_b;
-  bool turn_b;   // B's columns are contiguous: the first row tile turns them as it goes
+  bool turn_b;   // B's columns are contiguous: the only row tile turns them as it goes
   bool by_rows;  // C is computed in the order in which it lies: gemm_rows.h
   bool pack_a;
   bool one_panel;  // each panel of B is packed where the one before was
@@ -139,15 +138,13 @@ struct Plan {
     return pack_b == PackB::before && !by_rows && m <= kFewRows * kern.mr;
   }
 
-  // The tile that turns B is one register wide, with a broadcast for each multiply-add: three times as long as
-  // one that finds B turned.  Of up to four tiles B is sooner transposed in pieces (784 x 256 at 9 rows: 48
-  // GFLOP/s, and 58), of a single one where no columns a half page apart crowd a few sets of L1 (512 x 512 at 8
-  // rows: 58, and 55; 1024 x 1024: 55, and 50).
+  // A single row tile turns B itself where its columns are so far apart that they crowd a few sets of L1 and are
+  // best read once.  Elsewhere B is transposed into packed panels (784 x 256 at 9 rows: 48 GFLOP/s turned, 58; at
+  // 96 rows 4 to 7 % faster).
   template <class T>
-  static bool transposes_for_few_rows(const GemmKernels<T>& kern, const Matrix<const T>& b,
-                                      index_t m) {
-    const bool near = std::abs(b.col_stride) * index_t{sizeof(T)} < kPage / 2;
-    return m <= kFewRows * kern.mr && (m > kern.mr || near);
+  static bool turns_tile(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t m) {
+    return kern.turns && b.col_stride != 1 && b.row_stride == 1 && b.rows >= kLeastToTurn &&
+           m <= kern.mr && std::abs(b.col_stride) * index_t{sizeof(T)} >= kPage / 2;
   }
 
   template <class T>
@@ -159,14 +156,13 @@ struct Plan {
                        !options.columns.scale && !options.relu;
     by_rows =
         plain && k > 0 && k <= kern.most_steps_by_rows && c.rows >= 8 * kern.mr && c.cols > nr;
-    turn_b = !by_rows && kern.turns && b.col_stride != 1 && b.row_stride == 1 &&
-             k >= kLeastToTurn && !transposes_for_few_rows(kern, b, c.rows);
+    turn_b = !by_rows && turns_tile(kern, b, c.rows);
     if (by_rows || (b.col_stride != 1 && !turn_b)) {
       pack_b = PackB::before;
     } else {
       lead = turn_b ? 0 : columns_before<T>(kern, b);
-      const index_t most = turn_b ? index_t{kern.mr} : most_unpacked<T>(kern, b, lead);
-      pack_b = c.rows > most ? PackB::on_the_way : PackB::never;
+      const bool few = turn_b || c.rows <= most_unpacked<T>(kern, b, lead);
+      pack_b = few ? PackB::never : PackB::on_the_way;
       if (pack_b != PackB::never) lead = 0;
     }
     if (by_rows && c.cols > 4 * nr) lead = columns_before(kern, c);
@@ -198,7 +194,7 @@ struct Plan {
       }
     } else if (in_pieces(kern, c.rows)) {
       kc = balanced_step(k, kPieceOfPanel), nc = nr;
-    } else if (!pack_a && pack_b == PackB::on_the_way && c.rows * k * size <= kLargestA) {
+    } else if (!pack_a && pack_b != PackB::never && c.rows * k * size <= kLargestA) {
       mc = rounded_up(c.rows, kern.mr), one_panel = true;
     } else if (!pack_a && k > 0) {
       mc = rounded_up(balanced_step(c.rows, kStreamedRows), kern.mr);

@@ -1,19 +1,19 @@
-// The first row tile of a panel of B whose columns are contiguous, not its rows: W.T in the gradient by
-// the input, dX = dY W.T.
+// A single row tile against a B whose columns are contiguous, not its rows: W.T in the gradient by the input at
+// a batch of 8, dX = dY W.T.
 //
 //              B: 16 columns (a register of lanes), each contiguous along k
 //              +--+--+--+--+
-//              |  |  |  |  |    a square of registers is loaded, turned (transposed), multiplied
-//   A          |  |  |  |  |    from where it is, and left packed if there are more tiles
+//              |  |  |  |  |    a square of registers is loaded, turned (transposed) and multiplied
+//   A          |  |  |  |  |    from where it is
 //  +--------+  +--+--+--+--+
 //  |        |  C
 //  +--------+  +-----------+   R <= mr accumulators
 //              +-----------+
 //
-// A square of 16 lanes costs 80 shuffles and insertions, which run beside its 16 R multiply-adds: with
-// them hidden, packing costs no pass of its own, and a batch of 8, whose squares are used once, no
-// packing.  A cache line of B is read by one square alone: columns of B that lie a multiple of a page
-// apart share a set of L1, and would evict one another before a second look.
+// A square of 16 lanes costs 80 shuffles and insertions, which run beside its 16 R multiply-adds.  A cache line
+// of B is read by one square alone: columns of B that lie a multiple of a page apart share a set of L1, and would
+// evict one another before a second look.  With more row tiles, or nearer columns, squares are transposed into a
+// packed panel instead (transpose_by_groups): a tile one register wide has a broadcast for each multiply-add.
 #pragma once
 
 #include "gemm/gemm_args.h"
@@ -31,8 +31,8 @@ namespace {
 // steps the next group is turned.  Loading and turning a whole square first left the multiply-add unit
 // waiting, as no processor looks 128 of them ahead: 79 GFLOP/s instead of 104 (Zen 4, 784 x 256, 8 rows;
 // squares by way of a packed panel in L1: 69).
-template <class T, int R, bool kPack>
-FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* from, T* packed,
+template <class T, int R>
+FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* from,
                                     index_t squares, Vec<T> (&acc)[R]) {
   constexpr int w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup, kGroups = w / kGroup;
   Vec<T> b[kGroups][kGroup], next[kGroups][kGroup];
@@ -47,7 +47,6 @@ FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* 
     FASTBN_UNROLL
     for (int t = 0; t < w; ++t, a += g.a_k) {
       const Vec<T> row = b[t / kGroup][t % kGroup];
-      if constexpr (kPack) Vec<T>::store(packed, row), packed += g.pack_width;
       FASTBN_UNROLL
       for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), row, acc[i]);
       const int i = t / kGroups, c = t % kGroups;
@@ -62,8 +61,8 @@ FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* 
 }
 
 // What is left of k, or all of it where the columns do not fill a register.
-template <class T, int R, bool kPack>
-FASTBN_INLINE void turn_rest(const GemmBlock<T>& g, const T* a, const T* from, T* packed, int cols,
+template <class T, int R>
+FASTBN_INLINE void turn_rest(const GemmBlock<T>& g, const T* a, const T* from, int cols,
                              index_t steps, Vec<T> (&acc)[R]) {
   constexpr int w = Vec<T>::kWidth;
   for (index_t p = 0; p < steps; p += w) {
@@ -79,7 +78,6 @@ FASTBN_INLINE void turn_rest(const GemmBlock<T>& g, const T* a, const T* from, T
     for (int q = 0; q < w; ++q) Vec<T>::store(rows[q], square[q]);
     for (int q = 0; q < left; ++q, a += g.a_k) {
       const Vec<T> row = Vec<T>::load(rows[q]);
-      if constexpr (kPack) Vec<T>::store(packed, row), packed += g.pack_width;
       FASTBN_UNROLL
       for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), row, acc[i]);
     }
@@ -87,7 +85,7 @@ FASTBN_INLINE void turn_rest(const GemmBlock<T>& g, const T* a, const T* from, T
 }
 
 // R rows of one register of columns: `j` is its first, `lanes` those of it that C has.
-template <class T, int R, bool kPack, class Lanes>
+template <class T, int R, class Lanes>
 void turn_register(const GemmBlock<T>& g, index_t j, Lanes lanes) {
   constexpr index_t w = Vec<T>::kWidth;
   const int cols = static_cast<int>(g.n - j < w ? g.n - j : w);
@@ -98,11 +96,9 @@ void turn_register(const GemmBlock<T>& g, index_t j, Lanes lanes) {
     chains[i] = g.resume ? lanes.load(g.partial + i * g.partial_row + j) : Vec<T>::zero();
   }
   const T *a = g.a, *b = g.b + j * g.b_k;
-  T* packed = kPack ? g.pack_to + j : nullptr;
   const index_t whole = Lanes::kPartial ? 0 : g.k / w * w;
-  if (whole > 0) a = turn_squares<T, R, kPack>(g, a, b, packed, whole / w, chains);
-  if (kPack) packed += whole * g.pack_width;
-  turn_rest<T, R, kPack>(g, a, b + whole, packed, cols, g.k - whole, chains);
+  if (whole > 0) a = turn_squares<T, R>(g, a, b, whole / w, chains);
+  turn_rest<T, R>(g, a, b + whole, cols, g.k - whole, chains);
   GemmBlock<T> shifted = g;
   shifted.columns = from_column(g.columns, j);
   FASTBN_UNROLL
@@ -118,22 +114,16 @@ void turn_register(const GemmBlock<T>& g, index_t j, Lanes lanes) {
 
 template <class T, int R>
 void turn_tile(const GemmBlock<T>& g) {
-  for_each_vector<T>(g.n, [&](index_t j, auto lanes) {
-    if (g.pack_to) {
-      turn_register<T, R, true>(g, j, lanes);
-    } else {
-      turn_register<T, R, false>(g, j, lanes);
-    }
-  });
+  for_each_vector<T>(g.n, [&](index_t j, auto lanes) { turn_register<T, R>(g, j, lanes); });
 }
 
-// The first rows of a panel whose columns are contiguous.
+// A row tile and a panel whose columns are contiguous.
 template <class T>
-void turn_rows(const GemmBlock<T>& g, index_t rows) {
+void turn_rows(const GemmBlock<T>& g) {
 #define FASTBN_CASE(R) \
   case R:              \
     if constexpr (R <= kGemmRows && Vec<T>::kGroup > 0) return turn_tile<T, R>(g)
-  switch (rows) {
+  switch (g.m) {
     FASTBN_CASE(8);
     FASTBN_CASE(7);
     FASTBN_CASE(6);
