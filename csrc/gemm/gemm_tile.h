@@ -102,7 +102,7 @@ class RowsOfA {
 };
 
 // The chain of multiply-adds of a tile.  With kPack, B is read where it lies and left packed: its
-// stores hide behind the arithmetic of this tile, so that packing costs no pass of its own; and as
+// stores go beside the arithmetic of this tile, so that packing costs no pass of its own; and as
 // no hardware prefetcher follows rows that are a page or more apart, each is asked for 16 rows
 // ahead, some 200 cycles of arithmetic.
 //

@@ -96,3 +96,28 @@ class GuardedPages:
         view = self._data[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
         view[...] = values
         return view
+
+
+def random_view(rng: np.random.Generator, memory: np.ndarray, *shape: int) -> np.ndarray:
+    """A slice of `memory` as a matrix or vector: any offset, order of axes, steps and signs."""
+    axes = rng.permutation(len(shape))
+    strides = [0] * len(shape)
+    span = 1
+    for axis in axes:
+        strides[axis] = span * int(rng.integers(1, 3))
+        span += strides[axis] * (shape[axis] - 1)
+    begin = int(rng.integers(memory.size - span + 1))
+    view = np.lib.stride_tricks.as_strided(
+        memory[begin:], shape, [s * memory.itemsize for s in strides]
+    )
+    return view[tuple(slice(None, None, int(rng.choice((-1, 1)))) for _ in shape)]
+
+
+def random_index(view: np.ndarray, memory: np.ndarray) -> np.ndarray:
+    """Where in `memory` the elements of a view lie."""
+    first = (view.__array_interface__["data"][0] - memory.ctypes.data) // memory.itemsize
+    index = np.full(view.shape, first)
+    for axis, stride in enumerate(view.strides):
+        steps = np.arange(view.shape[axis]) * (stride // memory.itemsize)
+        index = index + steps.reshape([-1 if i == axis else 1 for i in range(view.ndim)])
+    return index
