@@ -127,13 +127,16 @@ class Part {
 
   void panels(GemmBlock<T>& g, const Matrix<const T>& b, const Matrix<T>& c, index_t i,
               const GemmColumns<T>& epilogue) {
-    const index_t w = kern_.width, registers = (plan_.lead + c.cols + w - 1) / w;
+    const index_t w = kern_.width;
+    // A last block of one panel has none that would begin on a line, nor room for a register more.
+    const index_t lead = c.cols > kern_.vectors * w ? plan_.lead : 0;
+    const index_t registers = (lead + c.cols + w - 1) / w;
     const int count = static_cast<int>((registers + kern_.vectors - 1) / kern_.vectors);
     for (int q = 0; q < count; ++q) {
-      Range cols = share(plan_.lead + c.cols, w, count, q);
+      Range cols = share(lead + c.cols, w, count, q);
       const index_t packed_at = cols.begin * b.rows;
       g.pack_width = rounded_up(cols.end, w) - cols.begin;
-      cols.begin = std::max<index_t>(cols.begin - plan_.lead, 0), cols.end -= plan_.lead;
+      cols.begin = std::max<index_t>(cols.begin - lead, 0), cols.end -= lead;
       g.n = cols.end - cols.begin;
       set_b(g, b, cols.begin, packed_at, i == 0);
       if (plan_.by_rows) continue;
@@ -143,7 +146,7 @@ class Part {
       kern_.block(g);
     }
     if (plan_.by_rows) {
-      g.b = b_, g.n = c.cols, g.lead = plan_.lead, g.c = c.data + i * c.row_stride;
+      g.b = b_, g.n = c.cols, g.lead = lead, g.c = c.data + i * c.row_stride;
       kern_.rows(g);
     }
   }

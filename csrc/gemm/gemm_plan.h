@@ -165,7 +165,8 @@ struct Plan {
       pack_b = few ? PackB::never : PackB::on_the_way;
       if (pack_b != PackB::never) lead = 0;
     }
-    if (by_rows && c.cols > 4 * nr) lead = columns_before(kern, c);
+    // Of C's panels the first and the last are cut: of up to four that costs more than the lines of the rest.
+    if (by_rows && c.cols > 4 * nr && c.col_stride == 1) lead = columns_before(kern, c);
     // A is read well where it lies if its rows are contiguous.  Its columns are not: each step of a tile
     // needs half a cache line of another part of a page, or of another page, and those of a long k evict
     // one another before the second panel needs them (512 x 512 x 1024: 60 GFLOP/s, packed 117; with 32
@@ -194,7 +195,7 @@ struct Plan {
       }
     } else if (in_pieces(kern, c.rows)) {
       kc = balanced_step(k, kPieceOfPanel), nc = nr;
-    } else if (!pack_a && pack_b != PackB::never && c.rows * k * size <= kLargestA) {
+    } else if (!pack_a && c.rows * k * size <= kLargestA) {
       mc = rounded_up(c.rows, kern.mr), one_panel = true;
     } else if (!pack_a && k > 0) {
       mc = rounded_up(balanced_step(c.rows, kStreamedRows), kern.mr);

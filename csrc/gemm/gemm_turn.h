@@ -89,12 +89,9 @@ template <class T, int R, class Lanes>
 void turn_register(const GemmBlock<T>& g, index_t j, Lanes lanes) {
   constexpr index_t w = Vec<T>::kWidth;
   const int cols = static_cast<int>(g.n - j < w ? g.n - j : w);
-  Vec<T> acc[R][1];
   Vec<T> chains[R];
   FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) {
-    chains[i] = g.resume ? lanes.load(g.partial + i * g.partial_row + j) : Vec<T>::zero();
-  }
+  for (int i = 0; i < R; ++i) chains[i] = Vec<T>::zero();
   const T *a = g.a, *b = g.b + j * g.b_k;
   const index_t whole = Lanes::kPartial ? 0 : g.k / w * w;
   if (whole > 0) a = turn_squares<T, R>(g, a, b, whole / w, chains);
@@ -103,12 +100,8 @@ void turn_register(const GemmBlock<T>& g, index_t j, Lanes lanes) {
   shifted.columns = from_column(g.columns, j);
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
-    acc[i][0] = chains[i];
-    if (g.suspend) {
-      lanes.store(g.partial + i * g.partial_row + j, chains[i]);
-    } else {
-      finish_row<T, 1>(shifted, g.c + i * g.c_row + j, lanes, acc[i]);
-    }
+    Vec<T> row[1] = {chains[i]};
+    finish_row<T, 1>(shifted, g.c + i * g.c_row + j, lanes, row);
   }
 }
 

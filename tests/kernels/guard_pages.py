@@ -29,9 +29,9 @@ def placed(*arrays: np.ndarray, at_end: bool) -> list[np.ndarray]:
 def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
     """All products up to a tile and one more, and some of two tiles and of more than one block."""
     small = itertools.product(range(1, 10), (*range(1, 20), 24, 25, 32, 33, 47, 48, 49), (1, 2, 3))
-    large = itertools.product((1, 8, 17), (7, 48, 97), (16, 17, 257, 300))
+    large = itertools.product((1, 8, 17), (7, 48, 97, 208), (16, 17, 257, 300, 520))
     packed = ((130, 97, 257),)
-    by_rows = itertools.product((64, 65), (49, 97), (3, 17, 128))  # these are plain products
+    by_rows = itertools.product((64, 65), (49, 97, 208, 1040), (3, 17, 48))  # plain products
     every = [(s, False) for s in itertools.chain(small, large, packed)]
     for (m, n, k), plain in [*every, *((s, True) for s in by_rows)]:
         a, b, c, bias = (

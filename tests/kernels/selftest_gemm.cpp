@@ -138,10 +138,16 @@ void test(Report& report) {
   for (int repeat = 0; repeat < 4; ++repeat) {
     for (const auto& s : shapes) check_product<T>(report, random, s[0], s[1], s[2]);
   }
-  // Blocks of columns of a turned B; rows of B far apart; C row by row, which plain products alone are.
-  check_product<T>(report, random, 10, 150, 2000);
+  // B turned by its only row tile, or in pieces; rows of B far apart; C row by row, which plain products
+  // alone are, with a narrow last block of columns in rows that are whole registers apart.
+  for (int repeat = 0; repeat < 4; ++repeat) {
+    check_product<T>(report, random, 8, 150, 2000);
+    check_product<T>(report, random, 10, 150, 2000);
+    check_product<T>(report, random, 70, 1038, 9, true);
+    check_product<T>(report, random, 70, 526, 9, true);
+  }
   check_product<T>(report, random, 40, 600, 300);
-  for (const index_t k : {1, 8, 20, 128}) check_product<T>(report, random, 70, 110, k, true);
+  for (const index_t k : {1, 8, 20, 48}) check_product<T>(report, random, 70, 110, k, true);
   for (const index_t rows : {0, 1, 31, 32, 33, 65}) {
     for (const index_t cols : {0, 1, 2, 3, 8, 15, 16, 17, 33}) {
       check_column_sums<T>(report, random, rows, cols);

@@ -65,7 +65,14 @@ def test_threads_change_no_bit(target, dtype, rng, threads):
 @pytest.mark.parametrize("trans_b", [False, True])
 @pytest.mark.parametrize(
     ("n", "k", "plain"),
-    [(10, 5, False), (10, 70, False), (49, 257, False), (130, 600, False), (130, 70, True)],
+    [
+        (10, 5, False),
+        (10, 70, False),
+        (49, 257, False),
+        (130, 600, False),
+        (130, 40, True),
+        (208, 40, True),
+    ],
 )
 def test_a_row_does_not_depend_on_its_batch(target, dtype, rng, threads, n, k, plain, trans_b):
     most = 200

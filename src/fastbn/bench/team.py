@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -254,7 +254,9 @@ class Team:
         return limits.from_dict(self._workers["fastbn"].ask(request))
 
     def _look_at_limits(self) -> None:
-        if "fastbn" in self._workers:  # it may have ended in an earlier case
+        if "fastbn" not in self._workers:  # it ended in an earlier case
+            return
+        with suppress(WorkerError):  # it ended since: the next case says so
             self.limits = limits.best_of(self.limits, self._measure_limits())
 
     def _prepare(self, name: str, measurement: Measurement) -> bool:
