@@ -155,7 +155,15 @@ def _ratio_axis(axes: Any) -> None:
 
 
 def _legend(figure: Any) -> None:
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    # Narrow gaps: a browser's font may be wider than the one that the room was measured with.
+    figure.legend(
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        fontsize=9,
+        columnspacing=1.0,
+        handlelength=1.5,
+    )
 
 
 def _ticker() -> Any:
