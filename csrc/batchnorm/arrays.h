@@ -14,11 +14,14 @@ double bytes_of(const ChannelView<T>& v) {
 }
 
 // Rows of an elementwise strip, channels last.  Four rows share each load of the coefficients; 32 rows
-// a page apart would share few sets of L1 (16 x 1024: 7.2 us for inference, 4.9 with four).  Memory
-// is fastest read in one stream: of more than a cache keeps, one row (16384 x 256: 568 us, 1,228
-// with four).
+// a page apart would share few sets of L1 (16 x 1024: 7.2 us for inference, 4.9 with four).
 constexpr index_t kStripRows = 4;
-constexpr double kStreamedBytes = 8 << 20;
+// Of more than L2 and a part of L3 keep, prefetchers must follow, which look for streams within a page.  Rows of
+// a page and more are a stream each, and four do better than one (2048 x 1024: 600 us for inference, and 747);
+// four short ones lie one after the other.  Those between go to and fro in a page, and are taken one by one
+// (6272 x 256: 970 us, and 383).
+constexpr double kStreamedBytes = 5 << 20;
+constexpr index_t kLeastStreamed = 512, kPage = 4096;  // bytes of a row
 
 // The arrays of one call.
 template <class T>
@@ -33,6 +36,12 @@ struct Arrays {
   bool channels_last() const { return x.inner == 1; }
   const BatchNormLayoutKernels<T>& layout() const {
     return channels_last() ? kernels.channels_last : kernels.channels_first;
+  }
+
+  index_t strip_rows() const {
+    const index_t row = x.channels * index_t{sizeof(T)};
+    const bool shares_page = row >= kLeastStreamed && row < kPage;
+    return shares_page && bytes_of(x) > kStreamedBytes ? 1 : kStripRows;
   }
 
   // Rows [row, row + rows) of outer, as arrays of their own.
@@ -64,7 +73,7 @@ struct Arrays {
     if (out.data) g.out = at(out), g.out_row = out.outer_stride;
     if (weights) g.weight = weights + p.row * x.inner + p.col, g.weight_row = x.inner;
     g.mean = statistics.mean + c, g.scale = statistics.scale + c, g.shift = statistics.shift + c;
-    g.strip = bytes_of(x) > kStreamedBytes ? 1 : kStripRows;
+    g.strip = strip_rows();
     g.relu = relu;
     return g;
   }

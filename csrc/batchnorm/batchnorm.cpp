@@ -72,16 +72,18 @@ void batch_norm_inference(const ChannelView<const T>& x, const BatchNormParamete
                           const BatchNormStatistics<T>& s, const BatchNormCounting<T>& counting) {
   fill_inference_statistics(x.channels, p, mean, var, s);
   const Arrays<T> a{kernels<T>().batchnorm, x, {}, y, counting.weights, s, p.relu};
-  // Elementwise: rows are shared out where a row has all channels, else channels.
-  const bool by_rows = x.inner == 1;
-  const index_t items = by_rows ? x.outer : x.channels;
+  // Elementwise, in the order of memory: shares of rows, which channels first are a sample's channels.
+  const bool last = x.inner == 1;
+  const index_t items = last ? x.outer : x.outer * x.channels;
   const int parts = threads_for(items, bytes_of(x), kBytesPerThread);
   parallel(parts, [&](int id) {
     const Range range = share(items, 1, parts, id);
     const index_t n = range.end - range.begin;
-    if (by_rows) return a.layout().apply(a.block({range.begin, n, 0, 1}, 0, x.channels));
-    for (index_t c = range.begin; c < range.end; ++c) {
-      a.layout().apply(a.block({0, x.outer, 0, x.inner}, c, 1));
+    if (last) return a.layout().apply(a.block({range.begin, n, 0, 1}, 0, x.channels));
+    index_t row = range.begin / x.channels, c = range.begin % x.channels;
+    for (index_t i = 0; i < n; ++i) {
+      a.layout().apply(a.block({row, 1, 0, x.inner}, c, 1));
+      if (++c == x.channels) c = 0, ++row;
     }
   });
 }

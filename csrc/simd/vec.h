@@ -70,6 +70,7 @@ struct AllLanes {
     Vec<T>::store(p, v);
   }
   FASTBN_INLINE Vec<T> keep(Vec<T> v) const { return v; }
+  FASTBN_INLINE index_t count() const { return Vec<T>::kWidth; }
 };
 
 template <class T>
@@ -85,6 +86,7 @@ struct FirstLanes {
     Vec<T>::store_first(p, v, n);
   }
   FASTBN_INLINE Vec<T> keep(Vec<T> v) const { return Vec<T>::keep_first(v, n); }
+  FASTBN_INLINE index_t count() const { return n; }
 };
 
 // body(i, lanes) for every register of n consecutive elements; the last may be partial.
