@@ -4,6 +4,7 @@
 #include "batchnorm/cut.h"
 #include "dispatch/dispatch.h"
 #include "fastbn/batchnorm.h"
+#include "fastbn/runtime.h"
 
 namespace fastbn {
 namespace {
@@ -16,10 +17,11 @@ double bytes_of(const ChannelView<T>& v) {
 // Rows of an elementwise strip, channels last.  Four rows share each load of the coefficients; 32 rows
 // a page apart would share few sets of L1 (16 x 1024: 7.2 us for inference, 4.9 with four).
 constexpr index_t kStripRows = 4;
-// Of more than L2 and a part of L3 keep, prefetchers must follow, which look for streams within a page.  Rows of
-// a page and more are a stream each, and four do better than one (2048 x 1024: 600 us for inference, and 747);
-// four short ones lie one after the other.  Those between go to and fro in a page, and are taken one by one
-// (6272 x 256: 970 us, and 383).
+// Where a thread reads more than L2 keeps and a part of L3, memory should be read in streams that prefetchers can
+// follow, and they look for them within a page.  Four rows of a page or more are four streams, and better than one;
+// four short rows lie one after the other.  Those between would be read to and fro within a page, and are taken
+// one by one.  (Zen 4, one thread, inference, four rows in turn with one: 2048 x 1024 600 and 747 us; 6272 x 256 970
+// and 383, but 250 and 300 in an hour when the machine's neighbours left it more of the shared L3.)
 constexpr double kStreamedBytes = 5 << 20;
 constexpr index_t kLeastStreamed = 512, kPage = 4096;  // bytes of a row
 
@@ -40,8 +42,8 @@ struct Arrays {
 
   index_t strip_rows() const {
     const index_t row = x.channels * index_t{sizeof(T)};
-    const bool shares_page = row >= kLeastStreamed && row < kPage;
-    return shares_page && bytes_of(x) > kStreamedBytes ? 1 : kStripRows;
+    const double read = (bytes_of(x) + bytes_of(dy)) / num_threads();
+    return read > kStreamedBytes && row >= kLeastStreamed && row < kPage ? 1 : kStripRows;
   }
 
   // Rows [row, row + rows) of outer, as arrays of their own.

@@ -12,6 +12,8 @@
 // back, sharing.h their way to the threads.  Here are the public operations, and those of serial.h.
 #include "fastbn/batchnorm.h"
 
+#include <algorithm>
+
 #include "batchnorm/arrays.h"
 #include "batchnorm/cut.h"
 #include "batchnorm/serial.h"
@@ -66,26 +68,46 @@ void fill_inference_statistics(index_t channels, const BatchNormParameters<T>& p
   kernels<T>().batchnorm.affine(finish_args(p, s, 0, channels, 1));
 }
 
+namespace {
+
+template <class T>
+void apply_rows(const Arrays<T>& a) {
+  const int parts = threads_for(a.x.outer, bytes_of(a.x), kBytesPerThread);
+  parallel(parts, [&](int id) {
+    const Range rows = share(a.x.outer, 1, parts, id);
+    a.layout().apply(a.block({rows.begin, rows.end - rows.begin, 0, 1}, 0, a.x.channels));
+  });
+}
+
+// A channel of some samples at a time: of as many as L2 keeps.  Of large images that is one, and memory is
+// walked through in order (Zen 4, 32 x 256 x 14 x 14 on one thread: 1.0 to 2.8 times as fast as channel by channel,
+// the more the less of L3 is free; 8 x 64 x 56 x 56: 1.3 to 2.1).
+template <class T>
+void apply_images(const Arrays<T>& a) {
+  const ChannelView<const T>& x = a.x;
+  const index_t of_sample = std::max<index_t>(1, x.channels * x.inner * index_t{2 * sizeof(T)});
+  const index_t most = std::max<index_t>(1, kPanelBytes / of_sample);
+  const int groups = static_cast<int>(pieces_of(x.outer, most));
+  const index_t items = groups * x.channels;
+  const int parts = threads_for(items, bytes_of(x), kBytesPerThread);
+  parallel(parts, [&](int id) {
+    const Range range = share(items, 1, parts, id);
+    for (index_t i = range.begin; i < range.end; ++i) {
+      const Range rows = share(x.outer, 1, groups, static_cast<int>(i / x.channels));
+      a.layout().apply(a.block({rows.begin, rows.end - rows.begin, 0, x.inner}, i % x.channels, 1));
+    }
+  });
+}
+
+}  // namespace
+
 template <class T>
 void batch_norm_inference(const ChannelView<const T>& x, const BatchNormParameters<T>& p,
                           const T* mean, const T* var, const ChannelView<T>& y,
                           const BatchNormStatistics<T>& s, const BatchNormCounting<T>& counting) {
   fill_inference_statistics(x.channels, p, mean, var, s);
   const Arrays<T> a{kernels<T>().batchnorm, x, {}, y, counting.weights, s, p.relu};
-  // Elementwise, in the order of memory: shares of rows, which channels first are a sample's channels.
-  const bool last = x.inner == 1;
-  const index_t items = last ? x.outer : x.outer * x.channels;
-  const int parts = threads_for(items, bytes_of(x), kBytesPerThread);
-  parallel(parts, [&](int id) {
-    const Range range = share(items, 1, parts, id);
-    const index_t n = range.end - range.begin;
-    if (last) return a.layout().apply(a.block({range.begin, n, 0, 1}, 0, x.channels));
-    index_t row = range.begin / x.channels, c = range.begin % x.channels;
-    for (index_t i = 0; i < n; ++i) {
-      a.layout().apply(a.block({row, 1, 0, x.inner}, c, 1));
-      if (++c == x.channels) c = 0, ++row;
-    }
-  });
+  x.inner == 1 ? apply_rows(a) : apply_images(a);
 }
 
 template <class T>

@@ -11,6 +11,8 @@ using index_t = std::ptrdiff_t;
 // the widest register of floats.
 constexpr index_t kChannelPadding = 16;
 
+constexpr index_t kLineBytes = 64;  // of a cache line
+
 // A block of rows of `cols` consecutive elements, in one of two layouts:
 //
 //   channels last   (N, C), NHWC: a row is one position, its elements are channels; the vectors

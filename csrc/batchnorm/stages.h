@@ -16,11 +16,9 @@
 namespace fastbn {
 namespace {
 
-// The scratch of each thread begins at a cache line of its own.
-constexpr index_t kLineBytes = 64;
-
 // Scratch for one group: moments or sums, two doubles and a T for every piece and channel; a
-// backward pass's coefficients, two T a channel; and what each piece counts.
+// backward pass's coefficients, two T a channel; and what each piece counts.  In whole cache lines, so that each
+// thread's begins on one.
 template <class T>
 struct Sums {
   index_t channels;  // padded

@@ -30,7 +30,16 @@ SHAPES = [
     ((1, 3, 65), 1), ((7, 3, 129), 1), ((2, 3, 1, 1), 1), ((1, 2, 1000), 1), ((4, 3, 2, 5, 6), 1),
     ((3, 4, 5), 0), ((2, 3, 4, 6), 2),
 ]  # fmt: skip
-SMALL = [((33, 70), 1), ((5, 33, 27), 1), ((3, 5, 3, 23), -1), ((2, 3, 4, 6), 2)]
+SMALL = [
+    ((33, 70), 1),
+    ((5, 33, 27), 1),
+    ((3, 5, 3, 23), -1),
+    ((2, 3, 4, 6), 2),
+    # Rows so long that their columns before the first cache line are peeled: of whole registers,
+    # where all rows are alike, and of images, where each begins elsewhere.
+    ((35, 112), 1),
+    ((3, 2, 103), 1),
+]
 
 
 def bits(a: np.ndarray) -> bytes:

@@ -10,7 +10,7 @@ from fastbn import _core
 
 from . import guard_pages
 from .batchnorm_checks import SMALL, bits, normal, parameters
-from .memory import LAYOUTS, WRITABLE, Padded
+from .memory import LAYOUTS, ROGUE, WRITABLE, Padded
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -48,6 +48,27 @@ def test_surroundings_of_the_results_are_untouched(target, dtype, rng, shape, ax
     _core.batch_norm_backward(dy, cache, out=dx.view, dgamma=dgamma.view, dbeta=dbeta.view)
     assert all(padded.is_intact() for padded in (out, dx, mean, var, dgamma, dbeta))
     assert bits(x) == bits(kept)
+
+
+@pytest.mark.parametrize(("shape", "axis"), SMALL)
+def test_results_may_begin_anywhere_in_a_line(target, dtype, rng, shape, axis):
+    x, dy = normal(rng, *shape, dtype=dtype), normal(rng, *shape, dtype=dtype)
+    p = parameters(rng, shape[axis], dtype)
+    y, cache = _core.batch_norm(x, **p, training=True, axis=axis)
+    dx, *_ = _core.batch_norm_backward(dy, cache)
+    for offset in range(0, 65, x.itemsize):
+        memory = np.full((2, x.nbytes + 256), ROGUE, np.uint8)
+        begins = [-raw.ctypes.data % 128 + offset for raw in memory]
+        outs = [
+            raw[begin : begin + x.nbytes].view(dtype).reshape(shape)
+            for raw, begin in zip(memory, begins, strict=True)
+        ]
+        _core.batch_norm(x, **p, training=True, axis=axis, out=outs[0])
+        _core.batch_norm_backward(dy, cache, out=outs[1])
+        assert [bits(out) for out in outs] == [bits(y), bits(dx)], offset
+        for raw, begin in zip(memory, begins, strict=True):
+            assert (raw[:begin] == ROGUE).all()
+            assert (raw[begin + x.nbytes :] == ROGUE).all()
 
 
 @pytest.mark.parametrize(("shape", "axis"), SMALL)

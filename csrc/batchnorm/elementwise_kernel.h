@@ -1,0 +1,111 @@
+// The elementwise passes of batch norm: y from x, and dx from dy and x.
+#pragma once
+
+#include "batchnorm/columns_kernel.h"
+
+namespace fastbn {
+namespace {
+
+template <class T, class Layout, bool kWeighted, bool kRelu>
+struct Normalize {
+  const BatchNormBlock<T>& g;
+  struct Channel {
+    Vec<T> mean, scale, shift;
+  };
+  template <class Lanes>
+  FASTBN_INLINE Channel channel(index_t j, Lanes lanes) const {
+    return {Layout::coefficient(g.mean, j, lanes), Layout::coefficient(g.scale, j, lanes),
+            Layout::coefficient(g.shift, j, lanes)};
+  }
+  template <class Lanes>
+  FASTBN_INLINE void element(index_t i, index_t j, Lanes lanes, const Channel& c) const {
+    Vec<T> y = normalized(lanes.load(g.x + i * g.x_row + j), c.mean, c.scale, c.shift);
+    if constexpr (kRelu) y = relu(y);
+    if constexpr (kWeighted) y = where_counted(Layout::weight(g, i, j, lanes), y);
+    lanes.store(g.out + i * g.out_row + j, y);
+  }
+};
+
+// kStatistics: the statistics came from x itself and passed a gradient on, so dx has all terms.
+template <class T, class Layout, bool kWeighted, bool kRelu, bool kStatistics>
+struct Differentiate {
+  const BatchNormBlock<T>& g;
+  struct Channel {
+    Vec<T> mean, scale, shift, slope, constant;
+  };
+  template <class Lanes>
+  FASTBN_INLINE Channel channel(index_t j, Lanes lanes) const {
+    Channel c{};
+    c.scale = Layout::coefficient(g.scale, j, lanes);
+    if constexpr (kRelu || kStatistics) c.mean = Layout::coefficient(g.mean, j, lanes);
+    if constexpr (kRelu) c.shift = Layout::coefficient(g.shift, j, lanes);
+    if constexpr (kStatistics) {
+      c.slope = Layout::coefficient(g.slope, j, lanes);
+      c.constant = Layout::coefficient(g.constant, j, lanes);
+    }
+    return c;
+  }
+  template <class Lanes>
+  FASTBN_INLINE void element(index_t i, index_t j, Lanes lanes, const Channel& c) const {
+    const Vec<T> dy = lanes.load(g.dy + i * g.dy_row + j);
+    Vec<T> x = Vec<T>::zero();
+    if constexpr (kRelu || kStatistics) x = lanes.load(g.x + i * g.x_row + j);
+    const Vec<T> masked = gradient<T, kRelu>(dy, x, c.mean, c.scale, c.shift);
+    Vec<T> dx;
+    if constexpr (kStatistics) {
+      Vec<T> shared = fma(c.slope, x - c.mean, c.constant);
+      if constexpr (kWeighted) shared = shared * Layout::weight(g, i, j, lanes);
+      dx = fma(c.scale, masked, shared);
+    } else {
+      dx = c.scale * masked;
+    }
+    if constexpr (kWeighted) dx = where_counted(Layout::weight(g, i, j, lanes), dx);
+    lanes.store(g.out + i * g.out_row + j, dx);
+  }
+};
+
+// Rows [begin, end) of V registers of columns.
+template <class T, class Pass>
+struct ElementwiseStrip {
+  const Pass& pass;
+  index_t begin, end;
+  template <int V, class Lanes>
+  FASTBN_INLINE void run(index_t j, Lanes last) const {
+    constexpr index_t w = Vec<T>::kWidth;
+    typename Pass::Channel c[V];
+    FASTBN_UNROLL
+    for (int v = 0; v < V - 1; ++v) c[v] = pass.channel(j + v * w, AllLanes<T>{});
+    c[V - 1] = pass.channel(j + (V - 1) * w, last);
+    for (index_t i = begin; i < end; ++i) {
+      FASTBN_UNROLL
+      for (int v = 0; v < V - 1; ++v) pass.element(i, j + v * w, AllLanes<T>{}, c[v]);
+      pass.element(i, j + (V - 1) * w, last, c[V - 1]);
+    }
+  }
+};
+
+// Channels last: strips of a few rows, each from left to right, so that memory is walked through in
+// order and the coefficients are loaded once for each strip.
+template <class T, class Pass>
+FASTBN_INLINE void elementwise_last(const BatchNormBlock<T>& g, const Pass& pass) {
+  const index_t head = columns_to_line(g.out, g.out_row, g.cols);
+  for (index_t i = 0; i < g.rows; i += g.strip) {
+    const index_t end = g.rows - i < g.strip ? g.rows : i + g.strip;
+    for_each_columns<T>(g.cols, head, ElementwiseStrip<T, Pass>{pass, i, end});
+  }
+}
+
+template <class T, class Pass>
+FASTBN_INLINE void elementwise_first(const BatchNormBlock<T>& g, const Pass& pass) {
+  const typename Pass::Channel c = pass.channel(0, AllLanes<T>{});
+  for (index_t i = 0; i < g.rows; ++i) {
+    const index_t head = columns_to_line(g.out + i * g.out_row, /*row=*/0, g.cols);
+    if (head > 0) pass.element(i, 0, FirstLanes<T>{static_cast<int>(head)}, c);
+    for_each_vector<T>(g.cols - head, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
+      pass.element(i, head + j, lanes, c);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace fastbn
