@@ -117,7 +117,10 @@ class Part {
       const T* a_block = a.data + i * a.row_stride;
       g.a = a_block, g.a_row = a.row_stride, g.a_k = a.col_stride;
       g.a_tile = kern_.mr * a.row_stride;
-      if (plan_.pack_a) {
+      if (plan_.pack_a && plan_.turn_b) {  // as one tile of all rows
+        kern_.pack_b(g.k, g.m, a_block, a.col_stride, a.row_stride, a_, plan_.mc);
+        g.a = a_, g.a_row = 1, g.a_k = plan_.mc;
+      } else if (plan_.pack_a) {
         kern_.pack_a(g.m, g.k, a_block, a.row_stride, a.col_stride, a_);
         g.a = a_, g.a_row = 1, g.a_k = kern_.mr, g.a_tile = kern_.mr * g.k;
       }
@@ -199,13 +202,18 @@ bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& a, const Ma
   if (c.col_stride != 1 && c.row_stride == 1) return true;
   if (fills_lanes_swapped(kern, a, c)) return true;
   if (b.col_stride == 1 || b.row_stride != 1) return false;
-  const bool by_groups = kern.turns && b.rows >= kLeastToTurn;
+  const bool by_groups = kern.turn_rows > 0 && b.rows >= kLeastToTurn;
   // Rows that fill one register make tiles one register wide, which are bound by their loads.
   if (by_groups && (c.rows <= std::max(kern.mr, kern.width) || c.rows > kMostToSwap)) return false;
   // The rows become lanes: no more than a fifth of them may be idle, or a twentieth where B is transposed by
-  // groups instead, which costs less (640 x 384 at 40 rows, a sixth idle, was 0.87 times as fast swapped).
-  const index_t lanes = rounded_up(c.rows, kern.width);
-  const bool busy = by_groups ? 20 * c.rows >= 19 * lanes : 5 * c.rows >= 4 * lanes;
+  // groups instead, which costs less (640 x 384 at 40 rows, a sixth idle, was 0.87 times as fast swapped), or
+  // none of a whole panel's where tiles turn B themselves (31 rows: 0.7 to 0.95; 48 rows: 1.0 to 1.1).
+  const bool tiles_turn = turns(kern, b, c);
+  const index_t vectors = tiles_turn && double_pumped() ? kern.vectors : 1;
+  const index_t lanes = rounded_up(c.rows, vectors * kern.width);
+  const bool busy = tiles_turn  ? c.rows == lanes
+                    : by_groups ? 20 * c.rows >= 19 * lanes
+                                : 5 * c.rows >= 4 * lanes;
   return busy && c.rows * (c.cols + b.rows) < c.cols * b.rows;
 }
 

@@ -38,8 +38,8 @@ struct GemmBlock {
   index_t b_k;
   // b_streams: b lies in memory as the caller has it: the first tile prefetches it and, if pack_to is
   // not null, leaves it there in rows of pack_width for the other tiles.
-  // b_turns: b's columns are contiguous, b_k is from one to the next, m is at most mr and k is
-  // whole: the only tile turns them.
+  // b_turns: b's columns are contiguous, b_k is from one to the next, and each tile turns them; step p of
+  // row i of A is a[i * a_row + p * a_k] for any row.
   bool b_streams, b_turns;
   T* pack_to;
   index_t pack_width;
@@ -58,8 +58,7 @@ struct GemmKernels {
   // The register tile (nr = vectors * width columns), and the blocks that the driver keeps in
   // caches.
   int mr, vectors, width;
-  bool
-      turns;  // whether squares are turned by groups: in block() for a few rows, in pack_b() for more
+  int turn_rows;  // rows of the tile that turns squares by groups, as pack_b() then does, too; or 0
   int kc, mc, nc;
   int most_steps_by_rows;  // the longest k that rows() takes
   void (*block)(const GemmBlock<T>& block);

@@ -64,7 +64,7 @@ FASTBN_INLINE void tiles_of_width(const GemmBlock<T>& g) {
 
 template <class T>
 void gemm_block(const GemmBlock<T>& g) {
-  if (g.b_turns) return turn_rows(g);
+  if (g.b_turns) return turn_panel(g);
   switch ((g.n + Vec<T>::kWidth - 1) / Vec<T>::kWidth) {
     case 3:
       return tiles_of_width<T, 3>(g);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "dispatch/cpu.h"
 #include "fastbn/gemm.h"
 #include "gemm/gemm_args.h"
 
@@ -76,6 +77,22 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
   return lead != 0 ? 8 * kern.mr : 12 * kern.mr;
 }
 
+// Contiguous rows a multiple of a page apart.
+template <class T>
+bool crowded(const Matrix<const T>& a) {
+  return a.col_stride == 1 && a.row_stride * index_t{sizeof(T)} % kPage == 0;
+}
+
+// Whether each row tile turns B as it goes.  That saves the stores of a packed panel; its shuffles, again for
+// each tile, run beside the multiply-adds where those take two cycles: 784 x 256 at 8, 16, 33 and 64 rows 1.6,
+// 1.25, 1.12 and 1.0 times as fast as packed (Zen 4).  Elsewhere they compete with them: one tile only.
+template <class T>
+bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
+  if (kern.turn_rows == 0 || b.col_stride == 1 || b.row_stride != 1) return false;
+  const index_t most = double_pumped() ? kMostToSwap : kern.turn_rows;
+  return b.rows >= kLeastToTurn && c.rows <= most && c.cols >= kern.width;
+}
+
 // How a part of C is computed: what is packed, the sizes of blocks, and scratch in elements.
 struct Plan {
   enum class PackB {
@@ -84,7 +101,7 @@ struct Plan {
     before       // C row by row, or a B whose rows are not contiguous
   };
   PackB pack_b;
-  bool turn_b;   // B's columns are contiguous: the only row tile turns them as it goes
+  bool turn_b;   // B's columns are contiguous: each row tile turns them as it goes
   bool by_rows;  // C is computed in the order in which it lies: gemm_rows.h
   bool pack_a;
   bool one_panel;  // each panel of B is packed where the one before was
@@ -124,9 +141,11 @@ struct Plan {
   static std::size_t most_bytes(const GemmKernels<T>& kern, const Matrix<const T>& a,
                                 const Matrix<T>& c) {
     const index_t kc = std::min<index_t>(a.cols, kern.kc), nr = kern.vectors * kern.width;
-    const index_t mc = rounded_up(std::min<index_t>(c.rows, kern.mc), kern.mr);
+    const index_t mc =
+        rounded_up(std::min<index_t>(c.rows, kern.mc), std::max(kern.mr, kern.width));
     const index_t nc = rounded_up(std::min<index_t>(c.cols, kern.nc), nr) + kern.width;  // lead
-    const index_t for_a = a.col_stride == 1 ? 0 : mc * kc, for_c = c.col_stride == 1 ? 0 : mc * nc;
+    const index_t for_a = a.col_stride == 1 && !crowded(a) ? 0 : mc * kc,
+                  for_c = c.col_stride == 1 ? 0 : mc * nc;
     return sizeof(T) * static_cast<std::size_t>(line(for_a) + line(nc * kc) + line(for_c));
   }
 
@@ -138,15 +157,6 @@ struct Plan {
     return pack_b == PackB::before && !by_rows && m <= kFewRows * kern.mr;
   }
 
-  // A single row tile turns B itself where its columns are so far apart that they crowd a few sets of L1 and are
-  // best read once.  Elsewhere B is transposed into packed panels (784 x 256 at 9 rows: 48 GFLOP/s turned, 58; at
-  // 96 rows 4 to 7 % faster).
-  template <class T>
-  static bool turns_tile(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t m) {
-    return kern.turns && b.col_stride != 1 && b.row_stride == 1 && b.rows >= kLeastToTurn &&
-           m <= kern.mr && std::abs(b.col_stride) * index_t{sizeof(T)} >= kPage / 2;
-  }
-
   template <class T>
   void choose_packing(const GemmKernels<T>& kern, const Matrix<const T>& a,
                       const Matrix<const T>& b, const Matrix<T>& c, const GemmOptions<T>& options) {
@@ -156,7 +166,7 @@ struct Plan {
                        !options.columns.scale && !options.relu;
     by_rows =
         plain && k > 0 && k <= kern.most_steps_by_rows && c.rows >= 8 * kern.mr && c.cols > nr;
-    turn_b = !by_rows && turns_tile(kern, b, c.rows);
+    turn_b = !by_rows && turns(kern, b, c);
     if (by_rows || (b.col_stride != 1 && !turn_b)) {
       pack_b = PackB::before;
     } else {
@@ -174,6 +184,9 @@ struct Plan {
     const bool dense = a.row_stride == 1 && std::abs(a.col_stride) * index_t{sizeof(T)} < kDense;
     pack_a = !by_rows && !in_pieces(kern, c.rows) && a.col_stride != 1 && !dense &&
              k >= kLeastToPackA && c.rows > kern.mr && c.cols > nr;
+    // The lines of such rows share a set of L1 with those that are read of B (1024 x 1024 at 12 rows: 62
+    // GFLOP/s, packed 109; of eight rows packing lost as often as it won).
+    if (turn_b && crowded(a)) pack_a = c.rows > kern.mr;
   }
 
   template <class T>
@@ -185,6 +198,11 @@ struct Plan {
     nc = std::min<index_t>(c.cols, kern.nc);
     if (by_rows) {
       mc = rounded_up(c.rows, kern.mr);
+    } else if (turn_b) {
+      // One row tile: B streams through once.  More: whole squares but for the last step's.
+      const index_t step = rounded_up(balanced_step(k, kern.kc), kern.width);
+      kc = c.rows <= kern.turn_rows && !pack_a ? k : std::min(k, step);
+      mc = rounded_up(c.rows, kern.width);
     } else if (pack_b == PackB::never) {
       if (c.rows <= kern.mr) {
         kc = k;  // one row tile: B streams through once

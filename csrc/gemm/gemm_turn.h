@@ -1,5 +1,5 @@
-// A single row tile against a B whose columns are contiguous, not its rows: W.T in the gradient by the input at
-// a batch of 8, dX = dY W.T.
+// Row tiles against a B whose columns are contiguous, not its rows: W.T in the gradient by the input at a
+// small batch, dX = dY W.T.
 //
 //              B: 16 columns (a register of lanes), each contiguous along k
 //              +--+--+--+--+
@@ -7,13 +7,15 @@
 //   A          |  |  |  |  |    from where it is
 //  +--------+  +--+--+--+--+
 //  |        |  C
-//  +--------+  +-----------+   R <= mr accumulators
+//  +--------+  +-----------+   R <= kTurnRows accumulators
 //              +-----------+
 //
-// A square of 16 lanes costs 80 shuffles and insertions, which run beside its 16 R multiply-adds.  A cache line
-// of B is read by one square alone: columns of B that lie a multiple of a page apart share a set of L1, and would
-// evict one another before a second look.  With more row tiles, or nearer columns, squares are transposed into a
-// packed panel instead (transpose_by_groups): a tile one register wide has a broadcast for each multiply-add.
+// A square of 16 lanes costs 80 shuffles and insertions, which run beside its 16 R multiply-adds: as many rows
+// as the registers hold share them.  B is read as it lies and nothing of it is stored.  A cache line of B is
+// read by one square alone: columns of B that lie a multiple of a page apart share a set of L1, and would
+// evict one another before a second look.  Where C has more rows than gemm_plan.h bears, squares are transposed
+// into a packed panel instead (transpose_by_groups), whose tile is three registers wide and has a third of the
+// broadcasts.
 #pragma once
 
 #include "gemm/gemm_args.h"
@@ -22,6 +24,22 @@
 
 namespace fastbn {
 namespace {
+
+// 16 accumulators beside the 16 registers of two half-used squares.
+constexpr int kTurnRows = kVectorRegisters >= 32 ? 16 : 0;
+
+// The last n lanes of a register; those before are another register's, stored already.
+template <class T>
+struct LastLanes {
+  static constexpr bool kPartial = false;
+  int n;
+  FASTBN_INLINE Vec<T> load(const T* p) const { return Vec<T>::load(p); }
+  FASTBN_INLINE void store(T* p, Vec<T> v) const {
+    T lanes[Vec<T>::kWidth];
+    Vec<T>::store(lanes, v);
+    for (int l = Vec<T>::kWidth - n; l < Vec<T>::kWidth; ++l) p[l] = lanes[l];
+  }
+};
 
 // Whole squares of k: the chains of R rows by the columns of one register.
 //
@@ -84,15 +102,17 @@ FASTBN_INLINE void turn_rest(const GemmBlock<T>& g, const T* a, const T* from, i
   }
 }
 
-// R rows of one register of columns: `j` is its first, `lanes` those of it that C has.
+// R rows of C from `row` on by one register of columns: `j` is its first, `lanes` those of it that are due.
 template <class T, int R, class Lanes>
-void turn_register(const GemmBlock<T>& g, index_t j, Lanes lanes) {
+void turn_tile(const GemmBlock<T>& g, index_t row, index_t j, Lanes lanes) {
   constexpr index_t w = Vec<T>::kWidth;
   const int cols = static_cast<int>(g.n - j < w ? g.n - j : w);
+  const T *a = g.a + row * g.a_row, *b = g.b + j * g.b_k;
   Vec<T> chains[R];
   FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) chains[i] = Vec<T>::zero();
-  const T *a = g.a, *b = g.b + j * g.b_k;
+  for (int i = 0; i < R; ++i) {
+    chains[i] = g.resume ? lanes.load(g.partial + (row + i) * g.partial_row + j) : Vec<T>::zero();
+  }
   const index_t whole = Lanes::kPartial ? 0 : g.k / w * w;
   if (whole > 0) a = turn_squares<T, R>(g, a, b, whole / w, chains);
   turn_rest<T, R>(g, a, b + whole, cols, g.k - whole, chains);
@@ -100,23 +120,29 @@ void turn_register(const GemmBlock<T>& g, index_t j, Lanes lanes) {
   shifted.columns = from_column(g.columns, j);
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
-    Vec<T> row[1] = {chains[i]};
-    finish_row<T, 1>(shifted, g.c + i * g.c_row + j, lanes, row);
+    Vec<T> chain[1] = {chains[i]};
+    if (g.suspend) {
+      lanes.store(g.partial + (row + i) * g.partial_row + j, chain[0]);
+    } else {
+      finish_row<T, 1>(shifted, g.c + (row + i) * g.c_row + j, lanes, chain);
+    }
   }
 }
 
-template <class T, int R>
-void turn_tile(const GemmBlock<T>& g) {
-  for_each_vector<T>(g.n, [&](index_t j, auto lanes) { turn_register<T, R>(g, j, lanes); });
-}
-
-// A row tile and a panel whose columns are contiguous.
-template <class T>
-void turn_rows(const GemmBlock<T>& g) {
+template <class T, class Lanes>
+void turn_tile_of_height(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, Lanes lanes) {
 #define FASTBN_CASE(R) \
   case R:              \
-    if constexpr (R <= kGemmRows && Vec<T>::kGroup > 0) return turn_tile<T, R>(g)
-  switch (g.m) {
+    if constexpr (R <= kTurnRows && Vec<T>::kGroup > 0) return turn_tile<T, R>(g, row, j, lanes)
+  switch (rows) {
+    FASTBN_CASE(16);
+    FASTBN_CASE(15);
+    FASTBN_CASE(14);
+    FASTBN_CASE(13);
+    FASTBN_CASE(12);
+    FASTBN_CASE(11);
+    FASTBN_CASE(10);
+    FASTBN_CASE(9);
     FASTBN_CASE(8);
     FASTBN_CASE(7);
     FASTBN_CASE(6);
@@ -127,6 +153,40 @@ void turn_rows(const GemmBlock<T>& g) {
     FASTBN_CASE(1);
   }
 #undef FASTBN_CASE
+}
+
+// Near-equal row tiles by one register of columns, whose lines of B the second tile finds in L1 if they fit.
+// Twelve rows spill nothing (32 rows of 784 x 256: 109 GFLOP/s, as two tiles of 16 rows 104; Zen 4); lines that
+// come from L2 each time are shared by as many rows as can be (1024 x 1024 at 31 rows: 108, and 89).
+template <class T, class Lanes>
+void turn_register(const GemmBlock<T>& g, index_t j, Lanes lanes) {
+  constexpr index_t kL1 = 32 * 1024, kNoSpill = 12;
+  const bool in_l1 = g.k * index_t{sizeof(T)} * Vec<T>::kWidth <= kL1;
+  const index_t most = in_l1 && g.m > kTurnRows ? kNoSpill : kTurnRows;
+  const index_t tiles = (g.m + most - 1) / most;
+  for (index_t t = 0; t < tiles; ++t) {
+    const index_t row = g.m * t / tiles, end = g.m * (t + 1) / tiles;
+    turn_tile_of_height<T>(g, end - row, row, j, lanes);
+  }
+}
+
+// A panel whose columns are contiguous.  Columns that do not fill the last register are computed with so many
+// before them as do fill it.  Those are then computed twice, to the same bits, and stored twice unless that
+// would add to them twice.  Fewer columns than a register has lanes take the slow way.
+template <class T>
+void turn_panel(const GemmBlock<T>& g) {
+  if constexpr (kTurnRows > 0) {
+    constexpr index_t w = Vec<T>::kWidth;
+    index_t j = 0;
+    for (; j + w <= g.n; j += w) turn_register<T>(g, j, AllLanes<T>{});
+    const int left = static_cast<int>(g.n - j);
+    if (left == 0) return;
+    if (g.n < w) return turn_register<T>(g, j, FirstLanes<T>{left});
+    if (g.resume || g.suspend || g.beta != T(0)) {
+      return turn_register<T>(g, g.n - w, LastLanes<T>{left});
+    }
+    turn_register<T>(g, g.n - w, AllLanes<T>{});
+  }
 }
 
 }  // namespace

@@ -92,14 +92,18 @@ def test_alignment_changes_no_bit_where_panels_begin_on_a_line(
         assert (c == 7).all(), offset
 
 
-def test_surroundings_of_the_result_are_untouched(target, dtype, rng):
+@pytest.mark.parametrize(("k", "trans_b"), [(2, False), (37, True)])
+@pytest.mark.parametrize("beta", [0.0, 0.7])
+def test_surroundings_of_the_result_are_untouched(target, dtype, rng, k, trans_b, beta):
     """Every shape up to two tiles, where a store of a whole register too many would show."""
     for m, n in itertools.product(range(1, 10), range(1, 50)):
-        a, b = normal(rng, m, 2, dtype=dtype), normal(rng, 2, n, dtype=dtype)
-        padded = Padded(np.zeros((m, n), dtype), margin=16)
-        _core.gemm(a, b, padded.view)
+        a = normal(rng, m, k, dtype=dtype)
+        b = normal(rng, *((n, k) if trans_b else (k, n)), dtype=dtype)
+        c = normal(rng, m, n, dtype=dtype)
+        padded = Padded(c, margin=16)
+        _core.gemm(a, b, padded.view, beta=beta, trans_b=trans_b)
         assert padded.is_intact()
-        assert bits(padded.view) == bits(_core.gemm(a, b))
+        assert bits(padded.view) == bits(_core.gemm(a, b, c.copy(), beta=beta, trans_b=trans_b))
 
 
 def test_overlapping_operands_are_as_if_copied_first(target, dtype, rng):
