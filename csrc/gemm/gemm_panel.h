@@ -20,6 +20,13 @@ constexpr int kTallRows = kVectorRegisters < 32 || V == 3 ? kGemmRows
                           : V == 2                        ? 12
                                                           : 16;
 
+// How many of the rows that are left a tile takes.  A last tile of a row or two would read a panel faster than L2
+// gives it: it shares with the one before it, unless A is packed into tiles of kGemmRows.
+FASTBN_INLINE index_t rows_of_tile(index_t left, bool linear) {
+  if (linear && left > kGemmRows && left < 2 * kGemmRows) return (left + 1) / 2;
+  return left < kGemmRows ? left : kGemmRows;
+}
+
 template <class T, int V, class Lanes>
 void tiles(const GemmBlock<T>& block, Lanes last) {
   GemmBlock<T> g = block;
@@ -31,7 +38,7 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
   for (index_t row = 0, rows; row < g.m; row += rows) {
     const T* a = linear ? g.a + row * g.a_row : g.a + row / kGemmRows * g.a_tile;
     const bool first = row == 0 && g.b_streams;
-    rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
+    rows = rows_of_tile(g.m - row, linear);
     if (first) {
       const bool tall = kTall > kGemmRows && linear && g.m >= kTall;
       if (tall) {

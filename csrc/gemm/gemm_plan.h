@@ -64,6 +64,15 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
   return static_cast<index_t>(reinterpret_cast<std::uintptr_t>(m.data) / sizeof(T)) % kern.width;
 }
 
+// The same of a B that is read where it lies.  Where a multiply-add takes two cycles both loads of two lines fit
+// beside it, and a register more a row costs more, as it does 256 columns a sixteenth, unless rows are a page long
+// (256 x 128 at 16 rows: 99 GFLOP/s, without 111; 256 x 1024 at 8 rows: 108, and 95; Zen 4).
+template <class T>
+index_t columns_before_b(const GemmKernels<T>& kern, const Matrix<const T>& b) {
+  if (double_pumped() && b.row_stride * index_t{sizeof(T)} < kPage) return 0;
+  return columns_before<T>(kern, b);
+}
+
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
 // saves are then not worth its stores, of which Zen 4 makes a 64-byte one in two cycles (at 16 rows 92 %
 // of what it is unpacked, at 96 rows 97 %).  Rows of B that are a multiple of a page apart share few
@@ -71,6 +80,11 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 // at 40 rows: 109 GFLOP/s unpacked, 134 packed), or those of the first of a few panels.
 template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
+  if (double_pumped()) {
+    // Loads across lines are hidden, stores are not: packed from 32 rows on if at all (300 x 200 at 24 rows: 100
+    // GFLOP/s packed, 110).
+    return (b.row_stride * index_t{sizeof(T)} % kPage == 0 ? 4 : 12) * kern.mr;
+  }
   if (b.row_stride % kern.width != 0) return 2 * kern.mr;
   if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
   if (b.row_stride * index_t{sizeof(T)} % kPage == 0) return 4 * kern.mr;
@@ -170,7 +184,7 @@ struct Plan {
     if (by_rows || (b.col_stride != 1 && !turn_b)) {
       pack_b = PackB::before;
     } else {
-      lead = turn_b ? 0 : columns_before<T>(kern, b);
+      lead = turn_b ? 0 : columns_before_b<T>(kern, b);
       const bool few = turn_b || c.rows <= most_unpacked<T>(kern, b, lead);
       pack_b = few ? PackB::never : PackB::on_the_way;
       if (pack_b != PackB::never) lead = 0;
@@ -206,9 +220,9 @@ struct Plan {
     } else if (pack_b == PackB::never) {
       if (c.rows <= kern.mr) {
         kc = k;  // one row tile: B streams through once
-      } else if (b.row_stride * size >= kPage / 2) {
+      } else if (b.row_stride * size >= kPage / 2 && !double_pumped()) {
         // Rows of B that are far apart: so many that their pages fit the first TLB (64), and that a
-        // panel of them stays in L1, whose sets they would else crowd.
+        // panel of them stays in L1, whose sets they would else crowd.  Zen 4 loses 1.05 to 1.25 by it.
         kc = balanced_step(k, kPieceOfPanel);
       }
     } else if (in_pieces(kern, c.rows)) {
