@@ -121,8 +121,8 @@ class Part {
         kern_.pack_b(g.k, g.m, a_block, a.col_stride, a.row_stride, a_, plan_.mc);
         g.a = a_, g.a_row = 1, g.a_k = plan_.mc;
       } else if (plan_.pack_a) {
-        kern_.pack_a(g.m, g.k, a_block, a.row_stride, a.col_stride, a_);
-        g.a = a_, g.a_row = 1, g.a_k = kern_.mr, g.a_tile = kern_.mr * g.k;
+        kern_.pack_a(g.m, g.k, a_block, a.row_stride, a.col_stride, a_, plan_.a_tile);
+        g.a = a_, g.a_row = 1, g.a_k = kern_.mr, g.a_tile = plan_.a_tile;
       }
       panels(g, b, c, i, epilogue);
     }

@@ -18,7 +18,7 @@ using index_t = std::ptrdiff_t;
 //   A        C
 //  +------+  +-------+   tile t, row i, step p of A is a[t * a_tile + i * a_row + p * a_k]
 //  |tile 0|  |       |     unpacked: a_tile = mr * a_row
-//  |tile 1|  |       |     packed:   a_row = 1, a_k = mr, a_tile = mr * k
+//  |tile 1|  |       |     packed:   a_row = 1, a_k = mr, a_tile >= mr * k
 //  | ...  |  |       |
 //  +------+  +-------+
 //
@@ -72,8 +72,9 @@ struct GemmKernels {
   // k rows of one panel of B, n columns from any strides, to rows of `width` elements.
   void (*pack_b)(index_t k, index_t n, const T* b, index_t k_stride, index_t n_stride, T* packed,
                  index_t width);
-  // m rows of A, from any strides, as tiles of mr rows, k-major within a tile.
-  void (*pack_a)(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stride, T* packed);
+  // m rows of A, from any strides, as tiles of mr rows, k-major within a tile, `tile` elements from one to the next.
+  void (*pack_a)(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stride, T* packed,
+                 index_t tile);
   // sums[j] = sum over the rows of x, in double, for n consecutive columns
   void (*column_sums)(index_t rows, index_t cols, const T* x, index_t row_stride, T* sums);
 };

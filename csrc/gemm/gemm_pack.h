@@ -92,7 +92,8 @@ void pack_b(index_t k, index_t n, const T* b, index_t k_stride, index_t n_stride
 }
 
 template <class T>
-void pack_a(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stride, T* packed) {
+void pack_a(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stride, T* packed,
+            index_t tile) {
   const index_t whole = row_stride == 1 ? m / kGemmRows * kGemmRows : 0;
   // Contiguous along m: some steps of all tiles at a time, so that a cache line of A, which two or
   // more tiles share, is fetched once.
@@ -101,7 +102,7 @@ void pack_a(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stri
     const index_t steps = k - p0 < kSteps ? k - p0 : kSteps;
     for (index_t i = 0; i < whole; i += kGemmRows) {
       const T* from = a + i + p0 * k_stride;
-      T* to = packed + i * k + p0 * kGemmRows;
+      T* to = packed + i / kGemmRows * tile + p0 * kGemmRows;
       for (index_t p = 0; p < steps; ++p, from += k_stride, to += kGemmRows) {
         __builtin_memcpy(to, from, kGemmRows * sizeof(T));
       }
@@ -110,7 +111,8 @@ void pack_a(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stri
   for (index_t i = whole; i < m; i += kGemmRows) {
     // A tile is a panel of B's kind, mr wide.
     const index_t rows = m - i < kGemmRows ? m - i : kGemmRows;
-    pack_b(k, rows, a + i * row_stride, k_stride, row_stride, packed + i * k, index_t{kGemmRows});
+    pack_b(k, rows, a + i * row_stride, k_stride, row_stride, packed + i / kGemmRows * tile,
+           index_t{kGemmRows});
   }
 }
 

@@ -107,6 +107,14 @@ bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>
   return b.rows >= kLeastToTurn && c.rows <= most && c.cols >= kern.width;
 }
 
+// Elements from a packed tile of A to the next.  pack_a() writes four lines of each in turn: of tiles a multiple
+// of a page apart, as kc of 128 makes them, all would fall into the same four sets of L1.
+template <class T>
+index_t packed_tile(const GemmKernels<T>& kern, index_t kc) {
+  constexpr index_t kApart = 256;  // bytes
+  return kern.mr * kc + kApart / index_t{sizeof(T)};
+}
+
 // How a part of C is computed: what is packed, the sizes of blocks, and scratch in elements.
 struct Plan {
   enum class PackB {
@@ -123,6 +131,7 @@ struct Plan {
   bool copy_c;     // C's columns are not contiguous: blocks of it are computed in scratch
   bool partial_c;  // C cannot hold unfinished sums, since beta wants its old values at the end
   index_t kc, mc, nc, rows;
+  index_t a_tile;  // of packed A
   index_t a_elements, b_elements, c_elements, partial_elements;
 
   template <class T>
@@ -134,7 +143,8 @@ struct Plan {
     partial_c = kc < a.cols && options.beta != T(0);
     // Rows per run: all, but where scratch for them grows with their number.
     rows = copy_c || partial_c ? std::min<index_t>(c.rows, kern.mc) : c.rows;
-    a_elements = pack_a ? mc * kc : 0;
+    a_tile = packed_tile(kern, kc);
+    a_elements = !pack_a ? 0 : turn_b ? mc * kc : mc / kern.mr * a_tile;
     const index_t packed_cols =
         one_panel ? kern.vectors * kern.width : rounded_up(lead + nc, kern.width);
     b_elements = pack_b == PackB::never ? 0 : packed_cols * kc;
