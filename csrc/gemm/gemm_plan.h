@@ -99,11 +99,13 @@ bool crowded(const Matrix<const T>& a) {
 
 // Whether each row tile turns B as it goes.  That saves the stores of a packed panel; its shuffles, again for
 // each tile, run beside the multiply-adds where those take two cycles: 784 x 256 at 8, 16, 33 and 64 rows 1.6,
-// 1.25, 1.12 and 1.0 times as fast as packed (Zen 4).  Elsewhere they compete with them: one tile only.
+// 1.25, 1.12 and 1.0 times as fast as packed, with 32 steps at 16 and 32 rows 1.08 and 0.87 times (Zen 4).
+// Elsewhere they compete with them: one tile only.
 template <class T>
 bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
   if (kern.turn_rows == 0 || b.col_stride == 1 || b.row_stride != 1) return false;
-  const index_t most = double_pumped() ? kMostToSwap : kern.turn_rows;
+  const bool many = double_pumped() && b.rows >= 2 * kLeastToTurn;
+  const index_t most = many ? kMostToSwap : kern.turn_rows;
   return b.rows >= kLeastToTurn && c.rows <= most && c.cols >= kern.width;
 }
 

@@ -18,6 +18,8 @@
 // broadcasts.
 #pragma once
 
+#include <cstdint>
+
 #include "gemm/gemm_args.h"
 #include "gemm/gemm_tile.h"
 #include "simd/vec.h"
@@ -53,6 +55,8 @@ template <class T, int R>
 FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* from,
                                     index_t squares, Vec<T> (&acc)[R]) {
   constexpr int w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup, kGroups = w / kGroup;
+  constexpr index_t kAhead =
+      5 * w;  // not to L1, where lines of columns that crowd a set would be lost
   Vec<T> b[kGroups][kGroup], next[kGroups][kGroup];
   FASTBN_UNROLL
   for (int t = 0; t < w; ++t) {
@@ -70,7 +74,7 @@ FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* 
       const int i = t / kGroups, c = t % kGroups;
       next[c][i] = Vec<T>::load_groups(from + i * g.b_k + c * kGroup, g.b_k);
       if (t % kGroup == 0 && t + kGroup < w) Vec<T>::transpose_groups(b[t / kGroup + 1]);
-      __builtin_prefetch(from + t * g.b_k + 2 * w);
+      prefetch_to_l2(from + t * g.b_k + kAhead);
     }
     FASTBN_UNROLL
     for (int t = 0; t < w; ++t) b[t / kGroup][t % kGroup] = next[t / kGroup][t % kGroup];
@@ -78,62 +82,69 @@ FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* 
   return a;
 }
 
-// What is left of k, or all of it where the columns do not fill a register.
+// Groups of k: before the first square and after the last.
 template <class T, int R>
-FASTBN_INLINE void turn_rest(const GemmBlock<T>& g, const T* a, const T* from, int cols,
-                             index_t steps, Vec<T> (&acc)[R]) {
-  constexpr int w = Vec<T>::kWidth;
-  for (index_t p = 0; p < steps; p += w) {
-    const int left = static_cast<int>(steps - p < w ? steps - p : w);
-    Vec<T> square[w];
+FASTBN_INLINE const T* turn_groups(const GemmBlock<T>& g, const T* a, const T* from, index_t groups,
+                                   Vec<T> (&acc)[R]) {
+  constexpr int kGroup = Vec<T>::kGroup;
+  for (index_t s = 0; s < groups; ++s, from += kGroup) {
+    Vec<T> b[kGroup];
     FASTBN_UNROLL
-    for (int j = 0; j < w; ++j) {
-      square[j] = j < cols ? Vec<T>::load_first(from + j * g.b_k + p, left) : Vec<T>::zero();
-    }
-    transpose(square);
-    T rows[w][w];
+    for (int i = 0; i < kGroup; ++i) b[i] = Vec<T>::load_groups(from + i * g.b_k, g.b_k);
+    Vec<T>::transpose_groups(b);
     FASTBN_UNROLL
-    for (int q = 0; q < w; ++q) Vec<T>::store(rows[q], square[q]);
-    for (int q = 0; q < left; ++q, a += g.a_k) {
-      const Vec<T> row = Vec<T>::load(rows[q]);
+    for (int t = 0; t < kGroup; ++t, a += g.a_k) {
       FASTBN_UNROLL
-      for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), row, acc[i]);
+      for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), b[t], acc[i]);
     }
   }
+  return a;
 }
 
-// R rows of C from `row` on by one register of columns: `j` is its first, `lanes` those of it that are due.
-template <class T, int R, class Lanes>
-void turn_tile(const GemmBlock<T>& g, index_t row, index_t j, Lanes lanes) {
-  constexpr index_t w = Vec<T>::kWidth;
-  const int cols = static_cast<int>(g.n - j < w ? g.n - j : w);
-  const T *a = g.a + row * g.a_row, *b = g.b + j * g.b_k;
-  Vec<T> chains[R];
-  FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) {
-    chains[i] = g.resume ? lanes.load(g.partial + (row + i) * g.partial_row + j) : Vec<T>::zero();
-  }
-  const index_t whole = Lanes::kPartial ? 0 : g.k / w * w;
-  if (whole > 0) a = turn_squares<T, R>(g, a, b, whole / w, chains);
-  turn_rest<T, R>(g, a, b + whole, cols, g.k - whole, chains);
-  GemmBlock<T> shifted = g;
-  shifted.columns = from_column(g.columns, j);
-  FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) {
-    Vec<T> chain[1] = {chains[i]};
-    if (g.suspend) {
-      lanes.store(g.partial + (row + i) * g.partial_row + j, chain[0]);
-    } else {
-      finish_row<T, 1>(shifted, g.c + (row + i) * g.c_row + j, lanes, chain);
-    }
-  }
+// Step p of the first `cols` columns, one element at a time.
+template <class T>
+FASTBN_INLINE Vec<T> turn_step(const GemmBlock<T>& g, const T* from, index_t p, index_t cols) {
+  T lanes[Vec<T>::kWidth] = {};
+  for (index_t j = 0; j < cols; ++j) lanes[j] = from[j * g.b_k + p];
+  return Vec<T>::load(lanes);
 }
 
-template <class T, class Lanes>
-void turn_tile_of_height(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, Lanes lanes) {
+// R chains over all of k, each a register of `chains`.  Squares begin on a cache line where columns of B crowd a
+// set of L1: parts of two lines of each would be twice as many (1024 x 1024 at 8 rows, arrays 16 bytes past a
+// line: 69 to 92 GFLOP/s).
+template <class T, int R>
+void turn_columns(const GemmBlock<T>& g, const T* a, const T* b, T* chains) {
+  constexpr index_t w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup, kPage = 4096 / sizeof(T);
+  Vec<T> acc[R];
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) acc[i] = Vec<T>::load(chains + i * w);
+  index_t k = g.k, before = 0;
+  const auto address = reinterpret_cast<std::uintptr_t>(b) / sizeof(T);
+  if (g.b_k % kPage == 0) before = static_cast<index_t>(-address % w) / kGroup;
+  const auto take = [&](index_t steps) FASTBN_INLINE_LAMBDA { b += steps, k -= steps; };
+  if (before * kGroup <= k) {
+    a = turn_groups<T, R>(g, a, b, before, acc);
+    take(before * kGroup);
+  }
+  if (k >= w) a = turn_squares<T, R>(g, a, b, k / w, acc);
+  take(k / w * w);
+  a = turn_groups<T, R>(g, a, b, k / kGroup, acc);
+  take(k / kGroup * kGroup);
+  for (index_t p = 0; p < k; ++p, a += g.a_k) {
+    const Vec<T> row = turn_step(g, b, p, w);
+    FASTBN_UNROLL
+    for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), row, acc[i]);
+  }
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) Vec<T>::store(chains + i * w, acc[i]);
+}
+
+template <class T>
+void turn_columns_of_height(const GemmBlock<T>& g, index_t rows, const T* a, const T* b,
+                            T* chains) {
 #define FASTBN_CASE(R) \
   case R:              \
-    if constexpr (R <= kTurnRows && Vec<T>::kGroup > 0) return turn_tile<T, R>(g, row, j, lanes)
+    if constexpr (R <= kTurnRows && Vec<T>::kGroup > 0) return turn_columns<T, R>(g, a, b, chains)
   switch (rows) {
     FASTBN_CASE(16);
     FASTBN_CASE(15);
@@ -155,6 +166,48 @@ void turn_tile_of_height(const GemmBlock<T>& g, index_t rows, index_t row, index
 #undef FASTBN_CASE
 }
 
+// The same of fewer columns than a register has lanes.
+template <class T>
+void turn_few_columns(const GemmBlock<T>& g, index_t rows, const T* a, const T* b, T* chains) {
+  constexpr index_t w = Vec<T>::kWidth;
+  for (index_t p = 0; p < g.k; ++p, a += g.a_k) {
+    const Vec<T> row = turn_step(g, b, p, g.n);
+    for (index_t i = 0; i < rows; ++i) {
+      const Vec<T> chain = Vec<T>::load(chains + i * w);
+      Vec<T>::store(chains + i * w, fma(Vec<T>::broadcast(a[i * g.a_row]), row, chain));
+    }
+  }
+}
+
+// Rows of C from `row` on by one register of columns: `j` is its first, `lanes` those of it that are due.  The
+// chains pass through memory at their ends, so that what comes before and after them is compiled once for all
+// numbers of rows.
+template <class T, class Lanes>
+void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, Lanes lanes) {
+  constexpr index_t w = Vec<T>::kWidth;
+  T chains[kTurnRows * w];
+  const T *a = g.a + row * g.a_row, *b = g.b + j * g.b_k;
+  for (index_t i = 0; i < rows; ++i) {
+    const T* partial = g.partial + (row + i) * g.partial_row + j;
+    Vec<T>::store(chains + i * w, g.resume ? lanes.load(partial) : Vec<T>::zero());
+  }
+  if constexpr (Lanes::kPartial) {
+    turn_few_columns(g, rows, a, b, chains);
+  } else {
+    turn_columns_of_height(g, rows, a, b, chains);
+  }
+  GemmBlock<T> shifted = g;
+  shifted.columns = from_column(g.columns, j);
+  for (index_t i = 0; i < rows; ++i) {
+    Vec<T> chain[1] = {Vec<T>::load(chains + i * w)};
+    if (g.suspend) {
+      lanes.store(g.partial + (row + i) * g.partial_row + j, chain[0]);
+    } else {
+      finish_row<T, 1>(shifted, g.c + (row + i) * g.c_row + j, lanes, chain);
+    }
+  }
+}
+
 // Near-equal row tiles by one register of columns, whose lines of B the second tile finds in L1 if they fit.
 // Twelve rows spill nothing (32 rows of 784 x 256: 109 GFLOP/s, as two tiles of 16 rows 104; Zen 4); lines that
 // come from L2 each time are shared by as many rows as can be (1024 x 1024 at 31 rows: 108, and 89).
@@ -166,7 +219,7 @@ void turn_register(const GemmBlock<T>& g, index_t j, Lanes lanes) {
   const index_t tiles = (g.m + most - 1) / most;
   for (index_t t = 0; t < tiles; ++t) {
     const index_t row = g.m * t / tiles, end = g.m * (t + 1) / tiles;
-    turn_tile_of_height<T>(g, end - row, row, j, lanes);
+    turn_tile(g, end - row, row, j, lanes);
   }
 }
 
