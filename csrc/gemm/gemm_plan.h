@@ -57,20 +57,14 @@ constexpr index_t kDense = 512;  // bytes
 // or 48 bytes past a cache line more often than on one, and a load or a store across two lines counts twice.
 // Panels are cut as if so many columns came before: all but the first start on a line then.  That is done for
 // what a panel does most: reading B where it lies (512 x 512 at 8 rows: 103 GFLOP/s, and 145), or writing C
-// row by row.  Of two panels it would be too few.
+// row by row.  Of two panels it would be too few.  Where a multiply-add takes two cycles (Zen 4) both lines of a
+// load fit beside it, and a register more a row costs more, as it does 256 columns a sixteenth, unless rows are a
+// page long (256 x 128 at 16 rows: 99 GFLOP/s, without 111; 256 x 1024 at 8 rows: 108, and 95).
 template <class T, class M>
 index_t columns_before(const GemmKernels<T>& kern, const M& m) {
+  if (double_pumped() && m.row_stride * index_t{sizeof(T)} < kPage) return 0;
   if (m.row_stride % kern.width != 0 || m.cols <= 2 * kern.vectors * kern.width) return 0;
   return static_cast<index_t>(reinterpret_cast<std::uintptr_t>(m.data) / sizeof(T)) % kern.width;
-}
-
-// The same of a B that is read where it lies.  Where a multiply-add takes two cycles both loads of two lines fit
-// beside it, and a register more a row costs more, as it does 256 columns a sixteenth, unless rows are a page long
-// (256 x 128 at 16 rows: 99 GFLOP/s, without 111; 256 x 1024 at 8 rows: 108, and 95; Zen 4).
-template <class T>
-index_t columns_before_b(const GemmKernels<T>& kern, const Matrix<const T>& b) {
-  if (double_pumped() && b.row_stride * index_t{sizeof(T)} < kPage) return 0;
-  return columns_before<T>(kern, b);
 }
 
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
@@ -89,6 +83,15 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
   if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
   if (b.row_stride * index_t{sizeof(T)} % kPage == 0) return 4 * kern.mr;
   return lead != 0 ? 8 * kern.mr : 12 * kern.mr;
+}
+
+// The longest k with which C is computed row by row.  Half-width units take twice as long for the chains of a tile,
+// which the stores of the tile before then overlap anyway, but where rows of C are far apart (2048 x 320 with k =
+// 24 by panels: 1.1 times as fast, 1024 x 1024 with k = 40: 0.9; Zen 4).
+template <class T>
+index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
+  const bool far = c.row_stride * index_t{sizeof(T)} >= kPage;
+  return double_pumped() && !far ? kern.most_steps_by_rows / 3 : kern.most_steps_by_rows;
 }
 
 // Contiguous rows a multiple of a page apart.
@@ -190,13 +193,13 @@ struct Plan {
     lead = 0;
     const bool plain = options.alpha == T(1) && options.beta == T(0) && !options.columns.bias &&
                        !options.columns.scale && !options.relu;
-    by_rows =
-        plain && k > 0 && k <= kern.most_steps_by_rows && c.rows >= 8 * kern.mr && c.cols > nr;
+    by_rows = plain && k > 0 && k <= most_steps_by_rows<T>(kern, c) && c.rows >= 8 * kern.mr &&
+              c.cols > nr;
     turn_b = !by_rows && turns(kern, b, c);
     if (by_rows || (b.col_stride != 1 && !turn_b)) {
       pack_b = PackB::before;
     } else {
-      lead = turn_b ? 0 : columns_before_b<T>(kern, b);
+      lead = turn_b ? 0 : columns_before<T>(kern, b);
       const bool few = turn_b || c.rows <= most_unpacked<T>(kern, b, lead);
       pack_b = few ? PackB::never : PackB::on_the_way;
       if (pack_b != PackB::never) lead = 0;
