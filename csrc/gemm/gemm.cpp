@@ -64,8 +64,10 @@ GemmColumns<T> from_column(const GemmColumns<T>& c, index_t j) {
 template <class T>
 class Part {
  public:
-  Part(const GemmKernels<T>& kern, const Plan& plan, const GemmOptions<T>& options, T* scratch)
-      : kern_(kern), plan_(plan), options_(options) {
+  // `transposed`: C is C.T, whose rows the columns of the options belong to.
+  Part(const GemmKernels<T>& kern, const Plan& plan, const GemmOptions<T>& options, bool transposed,
+       T* scratch)
+      : kern_(kern), plan_(plan), options_(options), transposed_(transposed) {
     a_ = scratch;
     b_ = a_ + Plan::line(plan.a_elements);
     c_ = b_ + Plan::line(plan.b_elements);
@@ -78,7 +80,7 @@ class Part {
       for (index_t j = 0; j < c.cols; j += plan_.nc) {
         const index_t n = std::min(plan_.nc, c.cols - j);
         columns(sub(a, i, m, 0, a.cols), sub(b, 0, b.rows, j, n), sub(c, i, m, j, n),
-                from_column(options_.columns, j));
+                from_column(options_.columns, transposed_ ? i : j));
       }
     }
   }
@@ -111,6 +113,7 @@ class Part {
     g.k = a.cols;
     g.resume = resume, g.suspend = suspend;
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
+    g.columns_of_rows = transposed_;
     g.c_row = c.row_stride;
     g.partial_row = plan_.partial_c ? plan_.nc : c.row_stride;
     for (index_t i = 0; i < c.rows; i += plan_.mc) {
@@ -146,7 +149,7 @@ class Part {
       if (plan_.by_rows) continue;
       g.c = c.data + i * c.row_stride + cols.begin;
       g.partial = plan_.partial_c ? partial_ + i * plan_.nc + cols.begin : g.c;
-      g.columns = from_column(epilogue, cols.begin);
+      g.columns = transposed_ ? epilogue : from_column(epilogue, cols.begin);
       kern_.block(g);
     }
     if (plan_.by_rows) {
@@ -173,6 +176,7 @@ class Part {
   const GemmKernels<T>& kern_;
   const Plan& plan_;
   const GemmOptions<T>& options_;
+  const bool transposed_;
   T *a_, *b_, *c_, *partial_;
 };
 
@@ -181,24 +185,37 @@ M transposed(M m) {
   return {m.data, m.cols, m.rows, m.col_stride, m.row_stride};
 }
 
-// The gradient of a weight with few outputs, dW = X.T dY, 10 classes say: of the lanes of a row of C six
-// in sixteen would be idle, while the rows of C.T, a feature each, fill them, and A.T has contiguous
-// rows.  From 16 steps of k on that is worth taking C.T to C (128 x 10: k = 16 42 to 50 GFLOP/s, k = 512
-// 71 to 103).
+// Whether the columns of C leave more than a fifth of their lanes idle, which the rows of C.T would fill.
+template <class T>
+bool leaves_lanes_idle(const GemmKernels<T>& kern, const Matrix<T>& c) {
+  const index_t lanes = rounded_up(c.cols, kern.width);
+  return 5 * c.cols < 4 * lanes && lanes <= 2 * kern.width && c.rows >= 2 * kern.width;
+}
+
+// The gradient of a weight with few outputs, dW = X.T dY, 10 classes say: A.T has contiguous rows.  From 16 steps
+// of k on that is worth taking C.T to C (128 x 10: k = 16 42 to 50 GFLOP/s, k = 512 71 to 103).
 template <class T>
 bool fills_lanes_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c) {
-  const index_t lanes = rounded_up(c.cols, kern.width);
-  return 5 * c.cols < 4 * lanes && lanes <= 2 * kern.width && c.rows >= 2 * kern.width &&
-         a.row_stride == 1 && a.col_stride != 1 && a.cols >= 16;
+  return leaves_lanes_idle(kern, c) && a.row_stride == 1 && a.col_stride != 1 && a.cols >= 16;
+}
+
+// A few outputs, Y = X W: rows of A are contiguous, the columns of A.T, which the tiles of C.T turn.  At 256 rows
+// of 256 features, 1, 3 and 10 outputs: 3.4, 2.6 and 1.3 times as fast (Zen 4); of 32 steps it lost.  Where shuffles
+// compete with multiply-adds, only if most lanes would be idle.
+template <class T>
+bool turns_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c) {
+  return leaves_lanes_idle(kern, c) && a.col_stride == 1 && a.cols >= 2 * kLeastToTurn &&
+         (double_pumped() || 4 * c.cols <= kern.width) && turns(kern, transposed(a), transposed(c));
 }
 
 // B whose rows are not contiguous must be transposed to be packed: n k elements.  If C.T is computed
 // instead, its B is A, m k elements, and C is transposed on the way out, m n elements, which is less
 // for a few rows and long k.  C whose rows are not contiguous gains without that.  An epilogue of one
-// value a column would be one a row then, which the kernels do not have.
+// value a column would be one a row then, which only tiles that turn B have.
 template <class T>
 bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
                   const Matrix<T>& c, const GemmOptions<T>& options) {
+  if (turns_swapped(kern, a, c)) return true;
   if (options.columns.bias || options.columns.scale) return false;
   if (c.col_stride != 1 && c.row_stride == 1) return true;
   if (fills_lanes_swapped(kern, a, c)) return true;
@@ -254,7 +271,8 @@ template <class T>
 void serial_gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T>& options,
                  void* scratch) {
   const GemmKernels<T>& kern = kernels<T>().gemm;
-  Part<T>(kern, Plan(kern, a, b, c, options), options, static_cast<T*>(scratch)).run(a, b, c);
+  Part<T>(kern, Plan(kern, a, b, c, options), options, false, static_cast<T*>(scratch))
+      .run(a, b, c);
 }
 
 template <class T>
@@ -262,7 +280,8 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   if (c.rows == 0 || c.cols == 0) return;
   if (options.alpha == T(0)) a.cols = b.rows = 0;
   const GemmKernels<T>& kern = kernels<T>().gemm;
-  if (pays_to_swap(kern, a, b, c, options)) {
+  const bool swapped = pays_to_swap(kern, a, b, c, options);
+  if (swapped) {
     // C.T = B.T A.T: each product commutes, each sum keeps its order, so the bits are the same.
     std::swap(a, b);
     a = transposed(a), b = transposed(b), c = transposed(c);
@@ -290,8 +309,9 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
     const index_t m = rows.end - rows.begin, n = cols.end - cols.begin;
     if (m == 0 || n == 0) return;
     GemmOptions<T> part_options = options;
-    part_options.columns = from_column(options.columns, cols.begin);
-    Part<T> part(kern, plan, part_options, workspace.as<T>(bytes * static_cast<std::size_t>(id)));
+    part_options.columns = from_column(options.columns, swapped ? rows.begin : cols.begin);
+    Part<T> part(kern, plan, part_options, swapped,
+                 workspace.as<T>(bytes * static_cast<std::size_t>(id)));
     part.run(sub(a, rows.begin, m, 0, a.cols), sub(b, 0, b.rows, cols.begin, n),
              sub(c, rows.begin, m, cols.begin, n));
   });

@@ -50,6 +50,8 @@ struct GemmBlock {
   bool resume, suspend;
   T alpha, beta;
   GemmColumns<T> columns;  // from this panel's first column on
+  bool
+      columns_of_rows;  // C is transposed: one value a row, from this block's first on; b_turns alone
   bool relu;
 };
 

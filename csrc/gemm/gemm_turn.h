@@ -179,6 +179,19 @@ void turn_few_columns(const GemmBlock<T>& g, index_t rows, const T* a, const T* 
   }
 }
 
+// The epilogue of one row of a transposed C: each of its values a register long, in `memory`.
+template <class T>
+GemmColumns<T> of_row(const GemmColumns<T>& c, index_t row, T* memory) {
+  constexpr index_t w = Vec<T>::kWidth;
+  const auto repeated = [&](const T* values) -> const T* {
+    if (!values) return nullptr;
+    Vec<T>::store(memory, Vec<T>::broadcast(values[row]));
+    memory += w;
+    return memory - w;
+  };
+  return {repeated(c.bias), repeated(c.mean), repeated(c.scale), repeated(c.shift)};
+}
+
 // Rows of C from `row` on by one register of columns: `j` is its first, `lanes` those of it that are due.  The
 // chains pass through memory at their ends, so that what comes before and after them is compiled once for all
 // numbers of rows.
@@ -198,7 +211,9 @@ void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, Lane
   }
   GemmBlock<T> shifted = g;
   shifted.columns = from_column(g.columns, j);
+  T epilogue[4 * w];
   for (index_t i = 0; i < rows; ++i) {
+    if (g.columns_of_rows) shifted.columns = of_row(g.columns, row + i, epilogue);
     Vec<T> chain[1] = {Vec<T>::load(chains + i * w)};
     if (g.suspend) {
       lanes.store(g.partial + (row + i) * g.partial_row + j, chain[0]);

@@ -71,6 +71,15 @@ def test_error_bound_row_by_row_in_several_blocks_of_columns(target, dtype, rng,
     assert (abs(c - exact) <= gemm_bound(k, dtype, magnitude)).all()
 
 
+@pytest.mark.parametrize("m", [16, 31, 32, 33, 64, 75, 130])
+def test_error_bound_of_a_few_outputs(target, dtype, rng, threads, m):
+    # from 64 steps on C.T is computed, whose columns are rows of A
+    for n, k in itertools.product((1, 2, 3, 4, 6, 10, 12, 13), (63, 64, 70, 300, 1100)):
+        threads(int(rng.choice(THREADS)))
+        Product(rng, (m, n, k), dtype, **draw(rng)).check()
+        Product(rng, (m, n, k), dtype, bias=True, relu=True).check()
+
+
 @pytest.mark.parametrize("m", [11, 12, 13, 15, 16, 17, 24, 27, 28, 31, 32, 33, 41])
 def test_error_bound_of_tall_narrow_tiles(target, dtype, rng, m):
     # 16 rows of one register, 12 of two

@@ -94,7 +94,8 @@ def test_a_row_does_not_depend_on_its_batch(target, dtype, rng, threads, n, k, p
 
 def test_epilogue_equals_separate_steps(target, dtype, rng):
     """Bias and ReLU in the product give the bits of adding and cutting afterwards."""
-    for m, n, k in ((1, 1, 1), (9, 49, 5), (8, 48, 300), (17, 33, 513)):
+    shapes = ((1, 1, 1), (9, 49, 5), (8, 48, 300), (17, 33, 513), (33, 10, 70), (50, 3, 300))
+    for m, n, k in shapes:
         a, b = normal(rng, m, k, dtype=dtype), normal(rng, k, n, dtype=dtype)
         bias = normal(rng, n, dtype=dtype)
         b[0, 0], bias[-1] = np.nan, np.inf
