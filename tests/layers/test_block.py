@@ -133,9 +133,10 @@ def test_strides_change_no_bit(target, rng, layout):
     assert_same_bits(fused(layers, change(x), change(dy)), expected)
 
 
-def test_inference_is_that_of_the_layers(target, rng):
-    layers = make(rng, 30, 50, np.float32)
-    x = rng.standard_normal((40, 30)).astype(np.float32)
+@pytest.mark.parametrize(("inner", "outer"), [(30, 50), (70, 3), (200, 10)])
+def test_inference_is_that_of_the_layers(target, rng, inner, outer):
+    layers = make(rng, inner, outer, np.float32)
+    x = rng.standard_normal((40, inner)).astype(np.float32)
     net = Sequential(*layers)
     net.forward(x, training=True)
     expected = x
