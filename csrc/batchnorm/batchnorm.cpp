@@ -38,7 +38,7 @@ template <class T>
 void batch_norm_training(const ChannelView<const T>& x, const BatchNormParameters<T>& p,
                          const ChannelView<T>& y, const BatchNormStatistics<T>& s,
                          const BatchNormCounting<T>& counting) {
-  const Arrays<T> all{kernels<T>().batchnorm, x, {}, y, counting.weights, s, p.relu};
+  const Arrays<T> all{kernels<T>().batchnorm, x, {}, y, counting.weights, s, p.relu, 2};
   const index_t pieces = most_pieces(x, counting), bytes = Sums<T>::bytes(pieces, x.channels);
   const int parts = threads_for_groups(x, counting.groups);
   const Workspace workspace(static_cast<std::size_t>(parts * bytes));
@@ -106,7 +106,7 @@ void batch_norm_inference(const ChannelView<const T>& x, const BatchNormParamete
                           const T* mean, const T* var, const ChannelView<T>& y,
                           const BatchNormStatistics<T>& s, const BatchNormCounting<T>& counting) {
   fill_inference_statistics(x.channels, p, mean, var, s);
-  const Arrays<T> a{kernels<T>().batchnorm, x, {}, y, counting.weights, s, p.relu};
+  const Arrays<T> a{kernels<T>().batchnorm, x, {}, y, counting.weights, s, p.relu, 1};
   x.inner == 1 ? apply_rows(a) : apply_images(a);
 }
 
@@ -127,7 +127,7 @@ void batch_norm_backward(const ChannelView<const T>& dy, const ChannelView<const
                          const BatchNormStatistics<T>& s, bool training, bool relu,
                          const ChannelView<T>& dx, T* dgamma, T* dbeta,
                          const BatchNormCounting<T>& counting) {
-  const Arrays<T> all{kernels<T>().batchnorm, x, dy, dx, counting.weights, s, relu};
+  const Arrays<T> all{kernels<T>().batchnorm, x, dy, dx, counting.weights, s, relu, 2};
   const index_t pieces = most_pieces(x, counting), bytes = Sums<T>::bytes(pieces, x.channels);
   const index_t groups = counting.groups, channels = x.channels;
   const int parts = threads_for_groups(x, groups);
@@ -174,7 +174,7 @@ template <class T>
 void serial_batch_norm_training(const ChannelView<const T>& x, const BatchNormParameters<T>& p,
                                 const ChannelView<T>& y, const BatchNormStatistics<T>& s,
                                 void* scratch) {
-  const Arrays<T> a{kernels<T>().batchnorm, x, {}, y, nullptr, s, p.relu};
+  const Arrays<T> a{kernels<T>().batchnorm, x, {}, y, nullptr, s, p.relu, 2};
   const Cut cut(x.outer, x.inner);
   const Sums<T> sums(scratch, cut.count(), x.channels);
   run_panel<T>(Forward<T>{a, p, cut, sums}, cut, 0, x.channels);
@@ -184,7 +184,7 @@ template <class T>
 void serial_batch_norm_backward(const ChannelView<const T>& dy, const ChannelView<const T>& x,
                                 const BatchNormStatistics<T>& s, bool training, bool relu,
                                 const ChannelView<T>& dx, T* dgamma, T* dbeta, void* scratch) {
-  const Arrays<T> a{kernels<T>().batchnorm, x, dy, dx, nullptr, s, relu};
+  const Arrays<T> a{kernels<T>().batchnorm, x, dy, dx, nullptr, s, relu, 2};
   const Cut cut(x.outer, x.inner);
   const Sums<T> sums(scratch, cut.count(), x.channels);
   const double n = double(x.outer) * double(x.inner);

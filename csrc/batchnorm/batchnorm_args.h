@@ -41,6 +41,7 @@ struct BatchNormBlock {
   const T *slope, *constant;
   index_t strip;  // rows that an elementwise pass takes at a time, channels last
   bool relu;
+  bool stream;  // out may be written past the caches
 };
 
 // Moments of a channel over n values (n: the sum of their weights):

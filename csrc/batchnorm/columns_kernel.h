@@ -74,12 +74,19 @@ struct ChannelsFirst {
 
 // ---- the way through the columns, channels last -----------------------------------------------
 
+// Columns before the first whole register of what is aligned to one.
+template <class T>
+FASTBN_INLINE index_t columns_to_register(const T* p) {
+  constexpr index_t w = Vec<T>::kWidth;
+  return (w - static_cast<index_t>(reinterpret_cast<std::uintptr_t>(p) / sizeof(T)) % w) % w;
+}
+
 // Columns before the first cache line of rows that are `row` elements apart; 0 where they are not worth peeling.
 template <class T>
 FASTBN_INLINE index_t columns_to_line(const T* p, index_t row, index_t cols) {
   constexpr index_t w = Vec<T>::kWidth;
   if (w * index_t{sizeof(T)} < kLineBytes || row % w != 0 || cols < kLeastToPeel * w) return 0;
-  return (w - static_cast<index_t>(reinterpret_cast<std::uintptr_t>(p) / sizeof(T)) % w) % w;
+  return columns_to_register(p);
 }
 
 // body.run<V>(first column, the lanes of the last of V registers) for the columns of a block: `head` of them,

@@ -13,6 +13,8 @@ constexpr int kVectorRegisters = 16;
 // Eight ones then eight zeros: the eight words from kLaneMask + 8 - n have their first n set.
 alignas(64) constexpr int kLaneMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
 
+FASTBN_INLINE void stream_fence() { _mm_sfence(); }
+
 template <>
 struct Vec<float> {
   static constexpr int kWidth = 8;
@@ -30,6 +32,7 @@ struct Vec<float> {
     return {_mm256_maskload_ps(p, first(n))};
   }
   static FASTBN_INLINE void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
+  static FASTBN_INLINE void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
   static FASTBN_INLINE void store_first(float* p, Vec a, int n) {
     _mm256_maskstore_ps(p, first(n), a.v);
   }
@@ -136,6 +139,7 @@ struct Vec<double> {
     return {_mm256_maskload_pd(p, first(n))};
   }
   static FASTBN_INLINE void store(double* p, Vec a) { _mm256_storeu_pd(p, a.v); }
+  static FASTBN_INLINE void stream(double* p, Vec a) { _mm256_stream_pd(p, a.v); }
   static FASTBN_INLINE void store_first(double* p, Vec a, int n) {
     _mm256_maskstore_pd(p, first(n), a.v);
   }

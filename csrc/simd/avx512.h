@@ -19,6 +19,8 @@ namespace {
 
 constexpr int kVectorRegisters = 32;
 
+FASTBN_INLINE void stream_fence() { _mm_sfence(); }
+
 template <>
 struct Vec<float> {
   static constexpr int kWidth = 16;
@@ -34,6 +36,7 @@ struct Vec<float> {
     return {_mm512_maskz_loadu_ps(first(n), p)};
   }
   static FASTBN_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+  static FASTBN_INLINE void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
   static FASTBN_INLINE void store_first(float* p, Vec a, int n) {
     _mm512_mask_storeu_ps(p, first(n), a.v);
   }
@@ -156,6 +159,7 @@ struct Vec<double> {
     return {_mm512_maskz_loadu_pd(first(n), p)};
   }
   static FASTBN_INLINE void store(double* p, Vec a) { _mm512_storeu_pd(p, a.v); }
+  static FASTBN_INLINE void stream(double* p, Vec a) { _mm512_stream_pd(p, a.v); }
   static FASTBN_INLINE void store_first(double* p, Vec a, int n) {
     _mm512_mask_storeu_pd(p, first(n), a.v);
   }

@@ -11,6 +11,8 @@ namespace {
 
 constexpr int kVectorRegisters = 32;
 
+FASTBN_INLINE void stream_fence() {}
+
 template <>
 struct Vec<float> {
   static constexpr int kWidth = 4;
@@ -27,6 +29,7 @@ struct Vec<float> {
     return load(lanes);
   }
   static FASTBN_INLINE void store(float* p, Vec a) { vst1q_f32(p, a.v); }
+  static FASTBN_INLINE void stream(float* p, Vec a) { store(p, a); }
   static FASTBN_INLINE void store_first(float* p, Vec a, int n) {
     float lanes[kWidth];
     store(lanes, a);
@@ -120,6 +123,7 @@ struct Vec<double> {
     return load(lanes);
   }
   static FASTBN_INLINE void store(double* p, Vec a) { vst1q_f64(p, a.v); }
+  static FASTBN_INLINE void stream(double* p, Vec a) { store(p, a); }
   static FASTBN_INLINE void store_first(double* p, Vec a, int n) {
     double lanes[kWidth];
     store(lanes, a);

@@ -10,6 +10,8 @@ namespace {
 
 constexpr int kVectorRegisters = 16;
 
+FASTBN_INLINE void stream_fence() {}
+
 template <class T>
 struct Vec {
   static constexpr int kWidth = 1;
@@ -31,6 +33,7 @@ struct Vec {
   static void store(P* p, Vec a) {
     *p = static_cast<P>(a.v);
   }
+  static void stream(T* p, Vec a) { store(p, a); }
   template <class P>
   static void store_first(P* p, Vec a, int n) {
     if (n > 0) *p = static_cast<P>(a.v);

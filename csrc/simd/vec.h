@@ -10,6 +10,8 @@
 //   load(p) load_first(p, n)              unaligned; the second touches p[0..n) alone: 0 elsewhere
 //   store(p, v) store_first(p, v, n)      unaligned; the second touches p[0..n) alone
 //                                         Vec<double> also loads and stores float: converted
+//   stream(p, v)                          p aligned to the register; past the caches, where the target
+//                                         can: then stream_fence() before another thread may look
 //   keep_first(v, n)                      lanes >= n become +0
 //   + - * /   fma(a, b, c) = a * b + c    one rounding where the target has FMA
 //   sqrt abs  copy_sign(magnitude, sign)
@@ -69,6 +71,7 @@ struct AllLanes {
   FASTBN_INLINE void store(P* p, Vec<T> v) const {
     Vec<T>::store(p, v);
   }
+  FASTBN_INLINE void stream(T* p, Vec<T> v) const { Vec<T>::stream(p, v); }
   FASTBN_INLINE Vec<T> keep(Vec<T> v) const { return v; }
   FASTBN_INLINE index_t count() const { return Vec<T>::kWidth; }
 };
@@ -85,6 +88,7 @@ struct FirstLanes {
   FASTBN_INLINE void store(P* p, Vec<T> v) const {
     Vec<T>::store_first(p, v, n);
   }
+  FASTBN_INLINE void stream(T* p, Vec<T> v) const { store(p, v); }
   FASTBN_INLINE Vec<T> keep(Vec<T> v) const { return Vec<T>::keep_first(v, n); }
   FASTBN_INLINE index_t count() const { return n; }
 };

@@ -29,5 +29,6 @@ struct CacheSizes {
   long bytes[4];
 };
 CacheSizes cache_sizes();
+long last_level_bytes();  // of the largest of them; read once
 
 }  // namespace fastbn
