@@ -74,6 +74,14 @@ struct Arrays {
     return a;
   }
 
+  // Channels first: `channels` channels of one sample from c on, a row each.
+  BatchNormBlock<T> sample(index_t row, index_t c, index_t channels) const {
+    BatchNormBlock<T> g = block({row, channels, 0, x.inner}, c, 1);
+    g.x_row = x.channel_stride, g.out_row = out.channel_stride, g.weight_row = 0;
+    g.channel_step = 1;
+    return g;
+  }
+
   // A piece of `channels` channels from c on: all of them, or one.
   BatchNormBlock<T> block(const Piece& p, index_t c, index_t channels) const {
     BatchNormBlock<T> g{};

@@ -17,8 +17,9 @@ constexpr index_t kLineBytes = 64;  // of a cache line
 //
 //   channels last   (N, C), NHWC: a row is one position, its elements are channels; the vectors
 //                   below hold one value a column, `weight` one value a row
-//   channels first  NCHW: all rows belong to one channel, a row is one sample's H x W elements; the
-//                   vectors below hold one value, `weight` rows like those of x
+//   channels first  NCHW: a row is the H x W elements of a channel of a sample.  All rows belong to one
+//                   channel, the vectors below hold one value (channel_step 0); or, for `apply`, each row
+//                   to the channel after that of the row above (1).  `weight`: rows like those of x
 //
 // Forward   y = (x - mean) * scale + shift, then ReLU if asked for.  Never x * a + b: where |mean|
 //           is large beside the deviation, that form loses the digits that the subtraction keeps.
@@ -39,6 +40,7 @@ struct BatchNormBlock {
   index_t weight_row;
   const T *mean, *scale, *shift;
   const T *slope, *constant;
+  index_t channel_step;
   index_t strip;  // rows that an elementwise pass takes at a time, channels last
   bool relu;
   bool stream;  // out may be written past the caches

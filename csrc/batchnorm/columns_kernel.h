@@ -62,8 +62,8 @@ struct ChannelsLast {
 template <class T>
 struct ChannelsFirst {
   template <class Lanes>
-  static FASTBN_INLINE Vec<T> coefficient(const T* p, index_t, Lanes) {
-    return Vec<T>::broadcast(*p);
+  static FASTBN_INLINE Vec<T> coefficient(const T* p, index_t j, Lanes) {
+    return Vec<T>::broadcast(p[j]);
   }
   template <class Lanes>
   static FASTBN_INLINE Vec<T> weight(const BatchNormBlock<T>& g, index_t i, index_t j,

@@ -114,8 +114,8 @@ FASTBN_INLINE void elementwise_last(const BatchNormBlock<T>& g, const Pass& pass
 
 template <class T, class Pass>
 FASTBN_INLINE void elementwise_first(const BatchNormBlock<T>& g, const Pass& pass) {
-  const typename Pass::Channel c = pass.channel(0, AllLanes<T>{});
   for (index_t i = 0; i < g.rows; ++i) {
+    const typename Pass::Channel c = pass.channel(i * g.channel_step, AllLanes<T>{});
     const T* const out = g.out + i * g.out_row;
     const index_t head = Pass::kStreams ? std::min(columns_to_register(out), g.cols)
                                         : columns_to_line(out, /*row=*/0, g.cols);
