@@ -41,8 +41,8 @@ struct BatchNormBlock {
   const T *mean, *scale, *shift;
   const T *slope, *constant;
   index_t channel_step;
-  index_t strip;  // rows that an elementwise pass takes at a time, channels last
   bool relu;
+  bool ahead;   // x and dy lie in memory: ask for them ahead
   bool stream;  // out may be written past the caches
 };
 

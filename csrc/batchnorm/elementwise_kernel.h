@@ -11,6 +11,10 @@
 namespace fastbn {
 namespace {
 
+// Rows of a strip, channels last.  Four rows share each load of the coefficients; 32 rows a page apart would share few
+// sets of L1 (16 x 1024: 7.2 us for inference, 4.9 with four).
+constexpr index_t kStripRows = 4;
+
 template <bool kStream, class T, class Lanes>
 FASTBN_INLINE void put(T* p, Vec<T> v, Lanes lanes) {
   if constexpr (kStream) {
@@ -22,7 +26,7 @@ FASTBN_INLINE void put(T* p, Vec<T> v, Lanes lanes) {
 
 template <class T, class Layout, bool kWeighted, bool kStream, bool kRelu>
 struct Normalize {
-  static constexpr bool kStreams = kStream;
+  static constexpr bool kStreams = kStream, kReadsGradient = false;
   const BatchNormBlock<T>& g;
   struct Channel {
     Vec<T> mean, scale, shift;
@@ -44,7 +48,7 @@ struct Normalize {
 // kStatistics: the statistics came from x itself and passed a gradient on, so dx has all terms.
 template <class T, class Layout, bool kWeighted, bool kStream, bool kRelu, bool kStatistics>
 struct Differentiate {
-  static constexpr bool kStreams = kStream;
+  static constexpr bool kStreams = kStream, kReadsGradient = true;
   const BatchNormBlock<T>& g;
   struct Channel {
     Vec<T> mean, scale, shift, slope, constant;
@@ -80,6 +84,13 @@ struct Differentiate {
   }
 };
 
+// V registers from here on are asked for.
+template <int V, class T>
+FASTBN_INLINE void ask_for(const T* row) {
+  FASTBN_UNROLL
+  for (int v = 0; v < V; ++v) __builtin_prefetch(row + v * Vec<T>::kWidth);
+}
+
 // Rows [begin, end) of V registers of columns.
 template <class T, class Pass>
 struct ElementwiseStrip {
@@ -92,7 +103,12 @@ struct ElementwiseStrip {
     FASTBN_UNROLL
     for (int v = 0; v < V - 1; ++v) c[v] = pass.channel(j + v * w, AllLanes<T>{});
     c[V - 1] = pass.channel(j + (V - 1) * w, last);
+    const BatchNormBlock<T>& g = pass.g;
     for (index_t i = begin; i < end; ++i) {
+      if (g.ahead) {
+        ask_for<V>(g.x + (i + kStripRows) * g.x_row + j);
+        if (Pass::kReadsGradient) ask_for<V>(g.dy + (i + kStripRows) * g.dy_row + j);
+      }
       FASTBN_UNROLL
       for (int v = 0; v < V - 1; ++v) pass.element(i, j + v * w, AllLanes<T>{}, c[v]);
       pass.element(i, j + (V - 1) * w, last, c[V - 1]);
@@ -106,8 +122,8 @@ template <class T, class Pass>
 FASTBN_INLINE void elementwise_last(const BatchNormBlock<T>& g, const Pass& pass) {
   const index_t head = Pass::kStreams ? columns_to_register(g.out)
                                       : columns_to_line(g.out, g.out_row, g.cols);
-  for (index_t i = 0; i < g.rows; i += g.strip) {
-    const index_t end = g.rows - i < g.strip ? g.rows : i + g.strip;
+  for (index_t i = 0; i < g.rows; i += kStripRows) {
+    const index_t end = std::min(g.rows, i + kStripRows);
     for_each_columns<T>(g.cols, head, ElementwiseStrip<T, Pass>{pass, i, end});
   }
 }
