@@ -101,10 +101,18 @@ class RowsOfA {
   const T* first_[kPointers];
 };
 
+// How many rows of B ahead a tile asks for: 16, some 200 cycles of arithmetic.  Rows a multiple of a page apart all
+// lie in the same few sets of L1, which keep 8 or 12 of them: the lines of 16 drove one another out before they were
+// read (1024 x 1024 at 8 and 16 rows, one thread of Zen 5: 204 and 211 GFLOP/s, 237 and 227 with four).
+template <class T>
+FASTBN_INLINE index_t rows_ahead(index_t b_k) {
+  constexpr index_t kPage = 4096;
+  return b_k * index_t{sizeof(T)} % kPage == 0 ? 4 : 16;
+}
+
 // The chain of multiply-adds of a tile.  With kPack, B is read where it lies and left packed: its
 // stores go beside the arithmetic of this tile, so that packing costs no pass of its own; and as
-// no hardware prefetcher follows rows that are a page or more apart, each is asked for 16 rows
-// ahead, some 200 cycles of arithmetic.
+// no hardware prefetcher follows rows that are a page or more apart, each is asked for some rows ahead.
 //
 // `next` is where the tile after this one lies in C, or null.  Its lines are asked for meanwhile,
 // one a step: neither the unfinished sums that it loads first nor its stores wait for the cache
@@ -114,10 +122,9 @@ class RowsOfA {
 template <class T, int R, int V, bool kPack, class Lanes>
 FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const T* next,
                             Vec<T> (&acc)[R][V]) {
-  constexpr index_t kAhead = 16;
   const index_t k = g.k, a_k = g.a_k, b_k = g.b_k;
   RowsOfA<T, R> rows(a, g.a_row);
-  const T *b = g.b, *ahead = g.b + kAhead * b_k;
+  const T *b = g.b, *ahead = g.b + rows_ahead<T>(b_k) * b_k;
   T* packed = g.pack_to;
   const auto step = [&]() FASTBN_INLINE_LAMBDA {
     Vec<T> row[V];
