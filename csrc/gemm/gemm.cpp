@@ -219,10 +219,10 @@ bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& a, const Ma
   if (options.columns.bias || options.columns.scale) return false;
   if (c.col_stride != 1 && c.row_stride == 1) return true;
   if (fills_lanes_swapped(kern, a, c)) return true;
-  if (b.col_stride == 1 || b.row_stride != 1) return false;
+  if (b.col_stride == 1 || b.row_stride != 1 || c.rows > kMostToSwap) return false;
   const bool by_groups = kern.turn_rows > 0 && b.rows >= kLeastToTurn;
   // Rows that fill one register make tiles one register wide, which are bound by their loads.
-  if (by_groups && (c.rows <= std::max(kern.mr, kern.width) || c.rows > kMostToSwap)) return false;
+  if (by_groups && c.rows <= std::max(kern.mr, kern.width)) return false;
   // The rows become lanes: no more than a fifth of them may be idle, or a twentieth where B is transposed by
   // groups instead, which costs less (640 x 384 at 40 rows, a sixth idle, was 0.87 times as fast swapped), or
   // none of a whole panel's where tiles turn B themselves (31 rows: 0.7 to 0.95; 48 rows: 1.0 to 1.1).

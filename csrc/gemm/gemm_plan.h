@@ -46,7 +46,8 @@ constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
 constexpr index_t kLeastToTurn = 32;  // steps of k: two squares of registers
 // From more rows than this, transposing B into panels costs less than taking C to scratch and back does: from 64
-// rows on up to 1.1 times as fast; at 32 rows the swap is 1.1 to 1.3 times as fast (Ice Lake).
+// rows on up to 1.1 times as fast; at 32 rows the swap is 1.1 to 1.3 times as fast (Ice Lake).  With AVX2 packing is
+// 1.0 to 1.2 times as fast from 64 rows on (Zen 5).
 constexpr index_t kMostToSwap = 48;
 constexpr index_t kLeastToPackA = 32;  // steps: see choose_packing
 // Columns of A less than this apart, of few features, are read where they lie: a tile's steps share pages
