@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,18 @@ def test_targets_agree_within_rounding(rng):
             results.append(fastbn.matmul(a, b))
     for result in results:
         np.testing.assert_allclose(result, results[0], rtol=1e-10)
+
+
+def test_cache_sizes_are_those_that_the_kernel_tells():
+    """A virtual machine's CPU is often told the size of the host's whole last level."""
+    known = {}
+    for cache in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        if (cache / "type").read_text().strip() != "Instruction":
+            size = (cache / "size").read_text().strip()
+            known[int((cache / "level").read_text())] = int(size.removesuffix("K")) * 1024
+    if not known:
+        pytest.skip("the kernel tells none")
+    assert fastbn.info()["cache_sizes"] == [known[level] for level in sorted(known)]
 
 
 def test_info():

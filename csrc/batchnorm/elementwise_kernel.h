@@ -120,8 +120,8 @@ struct ElementwiseStrip {
 // order and the coefficients are loaded once for each strip.
 template <class T, class Pass>
 FASTBN_INLINE void elementwise_last(const BatchNormBlock<T>& g, const Pass& pass) {
-  const index_t head = Pass::kStreams ? columns_to_register(g.out)
-                                      : columns_to_line(g.out, g.out_row, g.cols);
+  const index_t head =
+      Pass::kStreams ? columns_to_register(g.out) : columns_to_line(g.out, g.out_row, g.cols);
   for (index_t i = 0; i < g.rows; i += kStripRows) {
     const index_t end = std::min(g.rows, i + kStripRows);
     for_each_columns<T>(g.cols, head, ElementwiseStrip<T, Pass>{pass, i, end});

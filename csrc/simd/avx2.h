@@ -13,7 +13,9 @@ constexpr int kVectorRegisters = 16;
 // Eight ones then eight zeros: the eight words from kLaneMask + 8 - n have their first n set.
 alignas(64) constexpr int kLaneMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
 
-FASTBN_INLINE void stream_fence() { _mm_sfence(); }
+FASTBN_INLINE void stream_fence() {
+  _mm_sfence();
+}
 
 template <>
 struct Vec<float> {

@@ -19,7 +19,9 @@ namespace {
 
 constexpr int kVectorRegisters = 32;
 
-FASTBN_INLINE void stream_fence() { _mm_sfence(); }
+FASTBN_INLINE void stream_fence() {
+  _mm_sfence();
+}
 
 template <>
 struct Vec<float> {

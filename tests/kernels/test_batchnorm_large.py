@@ -15,9 +15,16 @@ pytestmark = pytest.mark.skipif(
     not 0 < LAST <= 64 << 20, reason="the last cache is unknown, or a test of its size too large"
 )
 
-# Rows of whole lines, and of some more; rows too short for a head; images whose rows all begin elsewhere in a line,
-# long and short ones.
-SHAPES = [((256,), 1), ((1030,), 1), ((72,), 1), ((3, 30, 31), 1), ((16, 5, 5), 1), ((8, 4, 40), -1)]
+# Rows of whole lines, and of some more; rows too short for a head; images whose rows all begin
+# elsewhere in a line, long and short ones.
+SHAPES = [
+    ((256,), 1),
+    ((1030,), 1),
+    ((72,), 1),
+    ((3, 30, 31), 1),
+    ((16, 5, 5), 1),
+    ((8, 4, 40), -1),
+]
 
 
 def larger_than_the_caches(sample: tuple[int, ...], dtype: type) -> tuple[int, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import fastbn
@@ -68,7 +67,7 @@ def measure(seconds: float = 0.05) -> Limits:
     fma = {dtype: _core.fma_peak(dtype, seconds) for dtype in ("float32", "float64")}
     levels = []
     last = 0
-    for number, size in enumerate(_cache_sizes(), 1):
+    for number, size in enumerate(fastbn.info()["cache_sizes"], 1):
         last = size * threads if number <= 2 else size
         rate = _core.copy_bandwidth(last // 2, seconds)
         levels.append(Level(f"L{number}", float(last), rate))
@@ -101,17 +100,3 @@ def best_of(one: Limits, other: Limits) -> Limits:
 def from_dict(fields: dict[str, Any]) -> Limits:
     """Return the limits that were written as plain values."""
     return Limits(fields["fma"], [Level(**level) for level in fields["levels"]])
-
-
-def _cache_sizes() -> list[int]:
-    """Return the sizes of the data caches from level 1 up, as the kernel knows them.
-
-    A virtual machine is often told the size of the host's whole last level, of which it has a
-    share; the kernel is told the share.
-    """
-    sizes: dict[int, int] = {}
-    for cache in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
-        if (cache / "type").read_text().strip() != "Instruction":
-            text = (cache / "size").read_text().strip()
-            sizes[int((cache / "level").read_text())] = int(text.removesuffix("K")) * 1024
-    return [size for _, size in sorted(sizes.items())] or list(fastbn.info()["cache_sizes"])
