@@ -27,7 +27,7 @@ FASTBN_INLINE void put(T* p, Vec<T> v, Lanes lanes) {
 template <class T, class Layout, bool kWeighted, bool kStream, bool kRelu>
 struct Normalize {
   static constexpr bool kStreams = kStream, kReadsGradient = false;
-  const BatchNormBlock<T>& g;
+  const BatchNormBlock<T> g;
   struct Channel {
     Vec<T> mean, scale, shift;
   };
@@ -49,7 +49,7 @@ struct Normalize {
 template <class T, class Layout, bool kWeighted, bool kStream, bool kRelu, bool kStatistics>
 struct Differentiate {
   static constexpr bool kStreams = kStream, kReadsGradient = true;
-  const BatchNormBlock<T>& g;
+  const BatchNormBlock<T> g;
   struct Channel {
     Vec<T> mean, scale, shift, slope, constant;
   };

@@ -33,7 +33,7 @@ FASTBN_INLINE void add_lanes(double* total, Vec<T> v, index_t n = Vec<T>::kWidth
 
 template <class T, class Layout, bool kWeighted>
 struct Deviations {  // d = x - center: w * d and w * d^2
-  const BatchNormBlock<T>& g;
+  const BatchNormBlock<T> g;
   const T* center;
   struct Channel {
     Vec<T> center;
@@ -61,7 +61,7 @@ struct Deviations {  // d = x - center: w * d and w * d^2
 
 template <class T, class Layout, bool kWeighted, bool kRelu>
 struct Gradients {  // g and g * (x - mean)
-  const BatchNormBlock<T>& g;
+  const BatchNormBlock<T> g;
   struct Channel {
     Vec<T> mean, scale, shift;
   };
