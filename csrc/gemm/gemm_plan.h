@@ -174,7 +174,8 @@ struct Plan {
     const index_t mc =
         rounded_up(std::min<index_t>(c.rows, kern.mc), std::max(kern.mr, kern.width));
     const index_t nc = rounded_up(std::min<index_t>(c.cols, kern.nc), nr) + kern.width;  // lead
-    const index_t for_a = a.col_stride == 1 && !crowded(a) ? 0 : mc / kern.mr * packed_tile(kern, kc),
+    const index_t for_a =
+                      a.col_stride == 1 && !crowded(a) ? 0 : mc / kern.mr * packed_tile(kern, kc),
                   for_c = c.col_stride == 1 ? 0 : mc * nc;
     return sizeof(T) * static_cast<std::size_t>(line(for_a) + line(nc * kc) + line(for_c));
   }
