@@ -1,6 +1,7 @@
 // Matrix products and column sums.
 #include "fastbn/gemm.h"
 #include "gemm/reference.h"
+#include "gemm/serial.h"
 #include "selftest.h"
 
 namespace fastbn::selftest {
@@ -104,6 +105,34 @@ void check_product(Report& report, Random& random, index_t m, index_t n, index_t
   }
 }
 
+// A product in scratch of the size that is asked for, for as many columns or more, between rogue bytes: they
+// stay, and the bits are those of gemm().
+template <class T>
+void check_serial(Report& report, Random& random, index_t m, index_t n, index_t k) {
+  const Memory<T> a(random, m, k, random.below(2), random.below(3));
+  const Memory<T> b(random, k, n, random.below(2), random.below(3));
+  const Memory<T> c(random, m, n, false, random.below(3));
+  report.at(target() + " " + type_name<T>() + " serial_gemm " + std::to_string(m) + " x " +
+            std::to_string(n) + " x " + std::to_string(k));
+  constexpr std::size_t kLine = 64, kAround = 1 << 16;
+  constexpr unsigned char kRogueByte = 0xa5;
+  Memory<T> wider(random, m, n + random.below(40), false, 0);
+  const std::size_t bytes = serial_gemm_bytes(a.operand(), wider.view);
+  std::vector<unsigned char> memory(bytes + 2 * kAround, kRogueByte);
+  const std::size_t past = reinterpret_cast<std::uintptr_t>(memory.data()) % kLine;
+  unsigned char* const scratch = memory.data() + kAround - past;
+  Memory<T> want(c), got(c);
+  set_num_threads(1);
+  gemm(a.operand(), b.operand(), want.view, GemmOptions<T>{});
+  serial_gemm(a.operand(), b.operand(), got.view, GemmOptions<T>{}, scratch);
+  report.require(same_bits(got.data, want.data), "bits of gemm()");
+  bool intact = true;
+  for (const unsigned char* p = memory.data(); p < memory.data() + memory.size(); ++p) {
+    if (p < scratch || p >= scratch + bytes) intact = intact && *p == kRogueByte;
+  }
+  report.require(intact, "bytes around the scratch");
+}
+
 template <class T>
 void check_column_sums(Report& report, Random& random, index_t rows, index_t cols) {
   const Memory<T> x(random, rows, cols, false, random.below(3));
@@ -148,6 +177,16 @@ void test(Report& report) {
   }
   check_product<T>(report, random, 40, 600, 300);
   for (const index_t k : {1, 8, 20, 48}) check_product<T>(report, random, 70, 110, k, true);
+  // Columns of A that are packed, in whole blocks of tiles and in parts, beside B in whole panels and in parts:
+  // the gradient of a weight.
+  for (int repeat = 0; repeat < 4; ++repeat) {
+    for (const index_t m : {9, 48, 192, 200}) {
+      for (const index_t n : {12, 36, 48, 96, 100}) {
+        for (const index_t k : {49, 64, 300}) check_serial<T>(report, random, m, n, k);
+      }
+    }
+    check_serial<T>(report, random, 12, 100, 1024);  // rows of A a page apart
+  }
   for (const index_t rows : {0, 1, 31, 32, 33, 65}) {
     for (const index_t cols : {0, 1, 2, 3, 8, 15, 16, 17, 33}) {
       check_column_sums<T>(report, random, rows, cols);
