@@ -23,7 +23,8 @@ constexpr double kAheadBytes = 5 << 20;
 constexpr index_t kLeastAhead = 512, kPage = 4096;  // bytes of a row
 
 // What a call reads and writes in all its passes, in sizes of the last cache, from which on it writes past the caches.
-// A pass of such a call finds little of the one before, and leaves little to the caller's next step.  (Zen 5, 32 MiB
+// A pass of such a call finds little of the one before, and leaves little to the caller's next step.  Of ghost batches
+// each counts for itself: it is read twice in a row.  (Zen 5, 32 MiB
 // shared, two threads: forward and backward 1.1 to 1.3 times as fast, inference 1.1 to 1.4; 0.6 to 0.9 where all fits.)
 constexpr double kStreamedShare = 1.25;
 

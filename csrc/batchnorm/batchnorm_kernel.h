@@ -78,6 +78,7 @@ constexpr index_t kLeastRow = 8;  // registers
 
 template <class T>
 FASTBN_INLINE bool streams(const BatchNormBlock<T>& g, bool head_of_each_row) {
+  if constexpr (!kStreamsPastCaches) return false;
   constexpr index_t w = Vec<T>::kWidth;
   const bool alike = g.out_row % w == 0;
   const bool whole = alike && g.cols % w == 0 && columns_to_register(g.out) == 0;

@@ -26,7 +26,7 @@ FASTBN_INLINE void put(T* p, Vec<T> v, Lanes lanes) {
 
 template <class T, class Layout, bool kWeighted, bool kStream, bool kRelu>
 struct Normalize {
-  static constexpr bool kStreams = kStream, kReadsGradient = false;
+  static constexpr bool kStreams = kStream, kReadsX = true, kReadsGradient = false;
   const BatchNormBlock<T> g;
   struct Channel {
     Vec<T> mean, scale, shift;
@@ -48,7 +48,7 @@ struct Normalize {
 // kStatistics: the statistics came from x itself and passed a gradient on, so dx has all terms.
 template <class T, class Layout, bool kWeighted, bool kStream, bool kRelu, bool kStatistics>
 struct Differentiate {
-  static constexpr bool kStreams = kStream, kReadsGradient = true;
+  static constexpr bool kStreams = kStream, kReadsX = kRelu || kStatistics, kReadsGradient = true;
   const BatchNormBlock<T> g;
   struct Channel {
     Vec<T> mean, scale, shift, slope, constant;
@@ -57,7 +57,7 @@ struct Differentiate {
   FASTBN_INLINE Channel channel(index_t j, Lanes lanes) const {
     Channel c{};
     c.scale = Layout::coefficient(g.scale, j, lanes);
-    if constexpr (kRelu || kStatistics) c.mean = Layout::coefficient(g.mean, j, lanes);
+    if constexpr (kReadsX) c.mean = Layout::coefficient(g.mean, j, lanes);
     if constexpr (kRelu) c.shift = Layout::coefficient(g.shift, j, lanes);
     if constexpr (kStatistics) {
       c.slope = Layout::coefficient(g.slope, j, lanes);
@@ -69,7 +69,7 @@ struct Differentiate {
   FASTBN_INLINE void element(index_t i, index_t j, Lanes lanes, const Channel& c) const {
     const Vec<T> dy = lanes.load(g.dy + i * g.dy_row + j);
     Vec<T> x = Vec<T>::zero();
-    if constexpr (kRelu || kStatistics) x = lanes.load(g.x + i * g.x_row + j);
+    if constexpr (kReadsX) x = lanes.load(g.x + i * g.x_row + j);
     const Vec<T> masked = gradient<T, kRelu>(dy, x, c.mean, c.scale, c.shift);
     Vec<T> dx;
     if constexpr (kStatistics) {
@@ -106,7 +106,7 @@ struct ElementwiseStrip {
     const BatchNormBlock<T>& g = pass.g;
     for (index_t i = begin; i < end; ++i) {
       if (g.ahead) {
-        ask_for<V>(g.x + (i + kStripRows) * g.x_row + j);
+        if (Pass::kReadsX) ask_for<V>(g.x + (i + kStripRows) * g.x_row + j);
         if (Pass::kReadsGradient) ask_for<V>(g.dy + (i + kStripRows) * g.dy_row + j);
       }
       FASTBN_UNROLL

@@ -25,8 +25,8 @@
 namespace fastbn {
 namespace {
 
-// A second thread is worth its wake-up from about this much arithmetic, some 2 us, on each (256 x 128 at 8 rows, 524,000:
-// 1.3 to 1.6 times as fast on two; 7 rows 0.85; Zen 4).
+// A second thread is worth its wake-up from about this much arithmetic, some 2 us, on each (256 x 128 at 8 rows,
+// 524,000: 1.3 to 1.6 times as fast on two; 7 rows 0.85; Zen 4).
 constexpr double kFlopPerThread = 2.5e5;
 
 template <class T>

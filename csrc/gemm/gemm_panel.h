@@ -21,7 +21,7 @@ constexpr int kTallRows = kVectorRegisters < 32 || V == 3 ? kGemmRows
                                                           : 16;
 
 // How many of the rows that are left a tile takes.  A last tile of a row or two would read a panel faster than L2
-// gives it: it shares with the one before it, unless A is packed into tiles of kGemmRows.
+// gives it: it shares with the one before it, unless A is packed into tiles of kGemmRows or that one is tall.
 FASTBN_INLINE index_t rows_of_tile(index_t left, bool linear) {
   if (linear && left > kGemmRows && left < 2 * kGemmRows) return (left + 1) / 2;
   return left < kGemmRows ? left : kGemmRows;

@@ -9,6 +9,7 @@ namespace fastbn {
 namespace {
 
 constexpr int kVectorRegisters = 16;
+constexpr bool kStreamsPastCaches = true;
 
 // Eight ones then eight zeros: the eight words from kLaneMask + 8 - n have their first n set.
 alignas(64) constexpr int kLaneMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};

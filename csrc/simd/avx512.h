@@ -18,6 +18,7 @@ namespace fastbn {
 namespace {
 
 constexpr int kVectorRegisters = 32;
+constexpr bool kStreamsPastCaches = true;
 
 FASTBN_INLINE void stream_fence() {
   _mm_sfence();

@@ -10,6 +10,7 @@ namespace fastbn {
 namespace {
 
 constexpr int kVectorRegisters = 32;
+constexpr bool kStreamsPastCaches = false;
 
 FASTBN_INLINE void stream_fence() {}
 

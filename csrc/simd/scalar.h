@@ -9,6 +9,7 @@ namespace fastbn {
 namespace {
 
 constexpr int kVectorRegisters = 16;
+constexpr bool kStreamsPastCaches = false;
 
 FASTBN_INLINE void stream_fence() {}
 

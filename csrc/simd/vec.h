@@ -10,6 +10,7 @@
 //   load(p) load_first(p, n)              unaligned; the second touches p[0..n) alone: 0 elsewhere
 //   store(p, v) store_first(p, v, n)      unaligned; the second touches p[0..n) alone
 //                                         Vec<double> also loads and stores float: converted
+//   kStreamsPastCaches                    whether stream() is more than a store
 //   stream(p, v)                          p aligned to the register; past the caches, where the target
 //                                         can: then stream_fence() before another thread may look
 //   keep_first(v, n)                      lanes >= n become +0

@@ -15,15 +15,15 @@ pytestmark = pytest.mark.skipif(
     not 0 < LAST <= 64 << 20, reason="the last cache is unknown, or a test of its size too large"
 )
 
-# Rows of whole lines, and of some more; rows too short for a head; images whose rows all begin
-# elsewhere in a line, long and short ones.
+# Rows of whole lines; rows of some more, and rows of few registers, which stream where the result's
+# rows are whole registers apart; images whose rows all begin elsewhere in a line, long and short.
 SHAPES = [
     ((256,), 1),
     ((1030,), 1),
-    ((72,), 1),
+    ((136,), 1),
     ((3, 30, 31), 1),
     ((16, 5, 5), 1),
-    ((8, 4, 40), -1),
+    ((3, 4, 160), -1),
 ]
 
 
@@ -33,34 +33,69 @@ def larger_than_the_caches(sample: tuple[int, ...], dtype: type) -> tuple[int, .
     return (values // int(np.prod(sample)) + 3, *sample)
 
 
-def within_rogue_bytes(shape: tuple[int, ...], dtype: type, past: int) -> tuple[np.ndarray, ...]:
-    """Return an array `past` bytes past a line, and the bytes before and after it."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.full(size + 256, ROGUE, np.uint8)
-    begin = -raw.ctypes.data % 64 + 64 + past
-    return raw[begin : begin + size].view(dtype).reshape(shape), raw[:begin], raw[begin + size :]
+class Result:
+    """`view`: memory for a result, `past` bytes past a line, amid rogue bytes.
+
+    Rows of two dimensions are a multiple of 32 elements apart.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: type, past: int) -> None:
+        cols = shape[-1]
+        row = -(-cols // 32) * 32 if len(shape) == 2 else cols
+        rows = int(np.prod(shape[:-1]))
+        size = rows * row * np.dtype(dtype).itemsize
+        self._raw = np.full(size + 256, ROGUE, np.uint8)
+        begin = -self._raw.ctypes.data % 64 + 64 + past
+        whole = self._raw[begin : begin + size].view(dtype).reshape(rows, row)
+        self._around = self._raw[:begin], self._raw[begin + size :], whole[:, cols:]
+        self.view = whole[:, :cols] if row > cols else whole.reshape(shape)
+
+    def is_intact(self) -> bool:
+        """Whether all that surrounds the result is as it was."""
+        return all((np.ascontiguousarray(a).view(np.uint8) == ROGUE).all() for a in self._around)
 
 
 @pytest.mark.parametrize("past", [0, 16])
+@pytest.mark.parametrize("activation", [None, "relu"])
 @pytest.mark.parametrize(("sample", "axis"), SHAPES)
-def test_large_results_have_the_bits_of_small_ones(target, dtype, rng, sample, axis, past):
+def test_large_results_have_the_bits_of_small_ones(
+    target, dtype, rng, sample, axis, activation, past
+):
     """Rows depend on their channel's coefficients alone: pieces of the batch give the same bits."""
     shape = larger_than_the_caches(sample, dtype)
     x = rng.standard_normal(shape, dtype=dtype)
     channels = shape[axis]
     p = parameters(rng, channels, dtype)
     mean, var = normal(rng, channels, dtype=dtype), rng.random(channels).astype(dtype)
-    options = dict(running_mean=mean, running_var=var, training=False, axis=axis, activation="relu")
-    out, *around = within_rogue_bytes(shape, dtype, past)
-    y, cache = _core.batch_norm(x, **p, **options, out=out)
-    dx, *_ = _core.batch_norm_backward(x, cache, out=within_rogue_bytes(shape, dtype, past)[0])
+    options = dict(
+        running_mean=mean, running_var=var, training=False, axis=axis, activation=activation
+    )
+    y, dx = Result(shape, dtype, past), Result(shape, dtype, past)
+    _, cache = _core.batch_norm(x, **p, **options, out=y.view)
+    _core.batch_norm_backward(x, cache, out=dx.view)
     for rows in np.array_split(np.arange(len(x)), 7):
         some = slice(rows[0], rows[-1] + 1)
         small, its_cache = _core.batch_norm(x[some], **p, **options)
-        assert bits(y[some]) == bits(small)
+        assert bits(y.view[some]) == bits(small)
         small, *_ = _core.batch_norm_backward(x[some], its_cache)
-        assert bits(dx[some]) == bits(small)
-    assert all((bytes_ == ROGUE).all() for bytes_ in around)
+        assert bits(dx.view[some]) == bits(small)
+    assert y.is_intact()
+    assert dx.is_intact()
+
+
+@pytest.mark.parametrize(("sample", "axis"), [((256,), 1), ((3, 30, 31), 1)])
+def test_large_results_in_place(target, dtype, rng, sample, axis):
+    shape = larger_than_the_caches(sample, dtype)
+    x, dy = (rng.standard_normal(shape, dtype=dtype) for _ in range(2))
+    channels = shape[axis]
+    p, mean, var = parameters(rng, channels, dtype), *np.ones((2, channels), dtype)
+    options = dict(running_mean=mean, running_var=var, training=False, axis=axis)
+    y, cache = _core.batch_norm(x, **p, **options)
+    dx, *_ = _core.batch_norm_backward(dy, cache)
+    _core.batch_norm_backward(dy, cache, out=dy)
+    assert bits(dy) == bits(dx)
+    _core.batch_norm(x, **p, **options, out=x)
+    assert bits(x) == bits(y)
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
