@@ -48,7 +48,7 @@ template <class T>
 double fma_peak(double seconds) {
   constexpr index_t kSteps = 256;
   const ProbeKernels<T>& kernel = kernels<T>().probe;
-  const int threads = num_threads();
+  const int threads = std::min(num_threads(), kMostThreads);
   std::atomic<bool> sink{false};
   const double time = best_of(seconds, [&](index_t repetitions) {
     parallel(threads, [&](int) {
@@ -61,7 +61,7 @@ double fma_peak(double seconds) {
 }
 
 double copy_bandwidth(index_t bytes, double seconds) {
-  const int threads = num_threads();
+  const int threads = std::min(num_threads(), kMostThreads);
   const auto copy = kernels<float>().probe.copy;
   // Whole cache lines, so that no two threads write to one.
   constexpr index_t kLine = 64 / sizeof(float);

@@ -31,8 +31,7 @@ constexpr std::chrono::microseconds kSpinForParts{1000};
 // After so many calls in a row without help, more than waking takes, a worker that is awake may be
 // queued on its caller's CPU (a process that was stopped goes on so): it is moved from there.
 constexpr int kLonelyCalls = 16;
-constexpr int kMostWorkers = 255;
-constexpr int kLooks = 64;  // between two looks at the clock, some 2 us
+constexpr int kLooks = 64;  // between two looks at the clock, and a late worker's grace: some 2 us
 
 void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -106,51 +105,51 @@ bool spin(std::chrono::microseconds limit, std::chrono::microseconds alone,
   }
 }
 
+// A part of a call: the last call in which a thread took it, and in which one finished it.  A part's
+// own worker writes both lines; its caller reads `finished`, and writes `taken` only where the worker
+// is late.
+struct Part {
+  alignas(64) std::atomic<std::uint64_t> taken{0};
+  alignas(64) std::atomic<std::uint64_t> finished{0};
+
+  // Calls are numbered upwards and one ends before the next begins, so a worker that comes too late
+  // finds its call, or a later one, in `taken`.
+  bool take(std::uint64_t call) {
+    std::uint64_t last = taken.load();
+    return last < call && taken.compare_exchange_strong(last, call);
+  }
+};
+
 class Pool {
  public:
-  bool acquire() { return !taken_.test_and_set(std::memory_order_acquire); }
-  void release() { taken_.clear(std::memory_order_release); }
+  bool acquire() { return !busy_.test_and_set(std::memory_order_acquire); }
+  void release() { busy_.clear(std::memory_order_release); }
 
-  void run(int parts, void (*call)(const void*, int), const void* body) {
+  // 2 <= parts <= kMostThreads.
+  void run(int parts, void (*function)(const void*, int), const void* body) {
     start_workers(parts - 1);
-    call_ = call, body_ = body;
+    function_ = function, body_ = body;
+    const std::uint64_t call = number(call_.load(std::memory_order_relaxed)) + 1;
+    call_.store(call << kPartsBits | static_cast<std::uint64_t>(parts), std::memory_order_release);
     const int cpu = current_cpu();
-    const bool moved = home_.exchange(cpu) != cpu;
-    finished_.store(0, std::memory_order_relaxed);
-    const std::uint64_t job = next_job(static_cast<std::uint64_t>(parts));
-    state_.store(job);
-    if (sleepers_.load() > 0) {
-      if (moved) bar_workers(cpu);
-      {
-        const std::lock_guard<std::mutex> lock(mutex_);
-      }  // none is between its look and its sleep
-      wake_.notify_all();
-    }
-    const bool alone = take_parts(job) == parts;
-    lonely_ = alone ? lonely_ + 1 : 0;
-    if (lonely_ == kLonelyCalls) {
-      bar_workers(cpu);
-      lonely_ = 0;
-    }
-    wait_for(parts);
+    const bool moved = home_.load(std::memory_order_relaxed) != cpu;
+    if (moved) home_.store(cpu, std::memory_order_relaxed);
+    const bool woken = wake_sleepers(moved ? cpu : -1);
+    function(body, 0);
+    finish(call, parts, woken || workers_ < parts - 1);
   }
 
  private:
-  // state_: number of the call (32 bits), parts (16), the next part that nobody has taken (16).
-  // The number makes a taken part certain to belong to the call whose body is read after it.
-  static std::uint64_t number(std::uint64_t state) { return state >> 32; }
-  static std::uint64_t parts(std::uint64_t state) { return (state >> 16) & 0xffff; }
-  static std::uint64_t next(std::uint64_t state) { return state & 0xffff; }
-  std::uint64_t next_job(std::uint64_t count) const {
-    return (number(state_.load(std::memory_order_relaxed)) + 1) << 32 | count << 16;
-  }
+  // call_: the number of the call (48 bits) and its parts (16).
+  static constexpr int kPartsBits = 16;
+  static std::uint64_t number(std::uint64_t call) { return call >> kPartsBits; }
+  static int parts_of(std::uint64_t call) { return static_cast<int>(call & 0xffff); }
 
   void start_workers(int wanted) {
     try {
-      const int most = wanted < kMostWorkers ? wanted : kMostWorkers;
-      for (; workers_ < most; ++workers_) std::thread([this, i = workers_] { work(i); }).detach();
+      for (; workers_ < wanted; ++workers_) std::thread([this, i = workers_] { work(i); }).detach();
     } catch (const std::system_error&) {
-      // No more threads to be had: those there are, and the caller, take all parts.
+      // No more threads to be had: the caller takes the parts of those that are missing.
     }
   }
 
@@ -160,28 +159,44 @@ class Pool {
     }
   }
 
-  // Computes parts of the call `job` until none is left to take, and returns how many.
-  int take_parts(std::uint64_t job) {
-    int taken = 0;
-    std::uint64_t state = state_.load();
-    while (number(state) == number(job) && next(state) < parts(state)) {
-      if (!state_.compare_exchange_weak(state, state + 1)) continue;
-      call_(body_, static_cast<int>(next(state)));
-      ++taken;
-      const int total = static_cast<int>(parts(state));
-      if (finished_.fetch_add(1) + 1 == total && caller_sleeps_.load()) {
-        {
-          const std::lock_guard<std::mutex> lock(mutex_);
-        }
-        done_.notify_one();
-      }
-      state = state_.load();
-    }
-    return taken;
+  // A worker that falls asleep unseen (its count may become visible after this look) misses one call,
+  // whose caller takes its part.
+  bool wake_sleepers(int barred) {
+    if (sleepers_.load() == 0) return false;
+    if (barred >= 0) bar_workers(barred);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+    }  // none is between its look and its sleep
+    wake_.notify_all();
+    return true;
   }
 
-  void wait_for(int total) {
-    const auto all = [&] { return finished_.load() == total; };
+  // Computes the parts that nobody has taken, at once or after a grace, and waits for the others.
+  void finish(std::uint64_t call, int parts, bool at_once) {
+    int p = 1;
+    const auto all = [&] {
+      while (p < parts && parts_[p].finished.load() == call) ++p;
+      return p == parts;
+    };
+    for (int look = at_once ? kLooks : 0; look < kLooks; ++look) {
+      if (all()) {
+        lonely_ = 0;
+        return;
+      }
+      pause();
+    }
+    int taken = 0;
+    for (int i = p; i < parts; ++i) {
+      if (!parts_[i].take(call)) continue;
+      function_(body_, i);
+      parts_[i].finished.store(call);
+      ++taken;
+    }
+    lonely_ = taken == parts - 1 ? lonely_ + 1 : 0;
+    if (lonely_ == kLonelyCalls) {
+      bar_workers(home_.load());
+      lonely_ = 0;
+    }
     if (spin(kSpinForParts, kSpinAlone, all, [] { return false; })) return;
     std::unique_lock<std::mutex> lock(mutex_);
     caller_sleeps_.store(true);
@@ -192,9 +207,10 @@ class Pool {
   void work(int index) {
     const Thread self = this_thread();
     threads_[index].store(self);
+    Part& own = parts_[index + 1];
     std::uint64_t seen = 0;  // a worker that starts late still helps with the call it was made for
     for (;;) {
-      const auto called = [&] { return number(state_.load()) != seen; };
+      const auto called = [&] { return number(call_.load()) != seen; };
       if (!spin(kSpin, kSpinAlone, called, [this] { return on_callers_cpu(); })) {
         cpus_.bar(self, home_.load());
         {
@@ -209,10 +225,21 @@ class Pool {
         cpus_.bar(self, home_.load());
         cpus_.allow(self);
       }
-      const std::uint64_t job = state_.load();
-      seen = number(job);
-      take_parts(job);
+      const std::uint64_t call = call_.load();
+      seen = number(call);
+      if (index + 1 < parts_of(call) && own.take(seen)) compute(index + 1, seen);
     }
+  }
+
+  // A part that is taken keeps its call from ending, so the function is that call's.
+  void compute(int part, std::uint64_t call) {
+    function_(body_, part);
+    parts_[part].finished.store(call);
+    if (!caller_sleeps_.load()) return;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+    }
+    done_.notify_one();
   }
 
   bool on_callers_cpu() const {
@@ -220,20 +247,23 @@ class Pool {
     return cpu >= 0 && cpu == home_.load(std::memory_order_relaxed);
   }
 
-  std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
+  // The caller's own.
+  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   int workers_ = 0;
   int lonely_ = 0;  // calls since a worker last took a part
-  void (*call_)(const void*, int) = nullptr;
+  // Written by every call, read by the workers.
+  alignas(64) std::atomic<std::uint64_t> call_{0};
+  void (*function_)(const void*, int) = nullptr;
   const void* body_ = nullptr;
-  std::atomic<int> home_{-1};  // the caller's CPU
-  const Cpus cpus_;
-  std::atomic<Thread> threads_[kMostWorkers] = {};  // 0 until it has started
-  alignas(64) std::atomic<std::uint64_t> state_{0};
-  alignas(64) std::atomic<int> finished_{0};
-  std::atomic<bool> caller_sleeps_{false};
+  // Seldom written.
+  alignas(64) std::atomic<int> home_{-1};  // the caller's CPU
   std::atomic<int> sleepers_{0};
+  std::atomic<bool> caller_sleeps_{false};
+  const Cpus cpus_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
+  std::atomic<Thread> threads_[kMostThreads - 1] = {};  // 0 until it has started
+  Part parts_[kMostThreads];
 };
 
 // Never destroyed: workers outlive static destructors.  A forked child has none of the threads, so
@@ -262,7 +292,7 @@ Pool& pool() {
 
 void run_parts(int parts, void (*call)(const void* body, int part), const void* body) {
   Pool& threads = pool();
-  if (parts > 0xffff || !threads.acquire()) {
+  if (parts > kMostThreads || !threads.acquire()) {
     for (int i = 0; i < parts; ++i) call(body, i);
     return;
   }

@@ -5,6 +5,8 @@
 // whatever can fail (allocation) is done before.
 #pragma once
 
+#include <algorithm>
+
 #include "fastbn/runtime.h"
 #include "fastbn/views.h"
 #include "runtime/pool.h"
@@ -36,7 +38,7 @@ inline Range share(index_t n, index_t grain, int parts, int i) {
 // Threads for `items` independent items that cost `work` in all, so that each gets at least
 // `work_per_thread`.
 inline int threads_for(index_t items, double work, double work_per_thread) {
-  index_t n = num_threads();
+  index_t n = std::min(num_threads(), kMostThreads);
   if (n > items) n = items;
   if (static_cast<double>(n) > work / work_per_thread) {
     n = static_cast<index_t>(work / work_per_thread);
