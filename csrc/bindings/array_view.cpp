@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "bindings/result_workspace.h"
+
 namespace fastbn::bindings {
 
 py::handle ndarray_type() {
@@ -33,10 +35,6 @@ py::array copied(const py::array& a) {
   PyObject* copy = py::detail::npy_api::get().PyArray_NewCopy_(a.ptr(), kCOrder);
   if (!copy) throw py::error_already_set();
   return py::reinterpret_steal<py::array>(copy);
-}
-
-std::string type_name(const py::handle& object) {
-  return py::str(py::type::handle_of(object).attr("__name__"));
 }
 
 bool is_masked(const py::handle& object) {
@@ -76,9 +74,14 @@ py::array as_array(const py::handle& object, const char* name) {
   return a;
 }
 
+bool is_contiguous(const py::array& a) {
+  return (a.flags() & py::array::c_style) != 0;
+}
+
 // Lowest and one past the highest byte.
 std::pair<std::uintptr_t, std::uintptr_t> bounds(const py::array& a) {
   auto low = reinterpret_cast<std::uintptr_t>(a.data());
+  if (is_contiguous(a)) return {low, low + static_cast<std::uintptr_t>(a.nbytes())};
   auto high = low;
   for (py::ssize_t i = 0; i < a.ndim(); ++i) {
     if (a.shape(i) == 0) return {low, low};
@@ -91,6 +94,7 @@ std::pair<std::uintptr_t, std::uintptr_t> bounds(const py::array& a) {
 // Whether two elements may share memory: sorted by size, each stride must step over all that the
 // smaller ones span.
 bool overlaps_itself(const py::array& a) {
+  if (is_contiguous(a)) return false;
   std::vector<std::pair<py::ssize_t, py::ssize_t>> steps;  // stride, count
   for (py::ssize_t i = 0; i < a.ndim(); ++i) {
     if (a.shape(i) == 0) return false;
@@ -103,10 +107,6 @@ bool overlaps_itself(const py::array& a) {
     span += stride * (count - 1);
   }
   return false;
-}
-
-bool is_contiguous(const py::array& a) {
-  return (a.flags() & py::array::c_style) != 0;
 }
 
 }  // namespace
@@ -149,6 +149,10 @@ std::string to_string(const Shape& shape) {
   return text + (shape.size() == 1 ? ",)" : ")");
 }
 
+std::string type_name(const py::handle& object) {
+  return py::str(py::type::handle_of(object).attr("__name__"));
+}
+
 std::string dtype_name(const py::array& array) {
   return py::str(array.dtype());
 }
@@ -172,11 +176,12 @@ void require_ndim(const py::array& array, const char* name, int ndim) {
 }
 
 void require_shape(const py::array& array, const char* name, const Shape& shape,
-                   const std::string& why) {
+                   std::string_view why) {
   const auto ndim = static_cast<std::size_t>(array.ndim());
   if (ndim == shape.size() && std::equal(shape.begin(), shape.end(), array.shape())) return;
   throw py::value_error(std::string(name) + " has shape " + to_string(shape_of(array)) +
-                        ", expected " + to_string(shape) + (why.empty() ? "" : ": " + why));
+                        ", expected " + to_string(shape) + (why.empty() ? "" : ": ") +
+                        std::string(why));
 }
 
 py::array new_array(bool float32, const Shape& shape) {
@@ -223,10 +228,18 @@ py::array checked_out(const py::handle& out, const char* name, bool float32, con
   return a;
 }
 
+py::array array_for(const py::handle& out, const char* name, bool float32, const Shape& shape) {
+  if (out.is_none()) return new_array(float32, shape);
+  if (ResultWorkspace* workspace = workspace_of(out)) {
+    return workspace->lend(py::dtype(float32 ? kNumpyFloat32 : kNumpyFloat64), shape);
+  }
+  return checked_out(out, name, float32, shape);
+}
+
 }  // namespace
 
 Output::Output(const py::handle& out, const char* name, bool float32, const Shape& shape)
-    : array_(out.is_none() ? new_array(float32, shape) : checked_out(out, name, float32, shape)) {}
+    : array_(array_for(out, name, float32, shape)) {}
 
 const py::array& Output::strided(bool load) {
   return is_plain(array_) ? array_ : temporary(load);

@@ -11,6 +11,7 @@
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "fastbn/views.h"
@@ -41,6 +42,7 @@ py::array_t<index_t> index_input(const py::handle& object, const char* name);
 
 Shape shape_of(const py::array& array);
 std::string to_string(const Shape& shape);  // "(8, 10)"
+std::string type_name(const py::handle& object);
 std::string dtype_name(const py::array& array);
 
 bool is_float32(const py::array& array);
@@ -49,7 +51,7 @@ void require_same_dtype(const py::array& a, const char* a_name, const py::array&
 void require_ndim(const py::array& array, const char* name, int ndim);
 // ValueError "name has shape (3,), expected (4,): why"
 void require_shape(const py::array& array, const char* name, const Shape& shape,
-                   const std::string& why);
+                   std::string_view why);
 
 py::array new_array(bool float32, const Shape& shape);
 
@@ -62,14 +64,14 @@ bool same_memory(const py::array& a, const py::array& b);
 // Makes `input` a copy if it overlaps `output`.
 void separate(py::array& input, const py::array& output);
 
-// Where a result goes: a new array, or the caller's `out=`, checked for dtype, shape, writability
-// and for elements that share memory.
+// Where a result goes: a new array, one that a layer's workspace lends, or the caller's `out=`, checked
+// for dtype, shape, writability and for elements that share memory.
 class Output {
  public:
-  // `out` is None or the caller's array.
+  // `out` is None, a ResultWorkspace or the caller's array.
   Output(const py::handle& out, const char* name, bool float32, const Shape& shape);
 
-  // The caller's array or the new one.
+  // The caller's array or the new or lent one.
   const py::array& array() const { return array_; }
   // Memory for a kernel that takes any strides, or for one that takes C-contiguous arrays alone:
   // the array itself, or a temporary that take() copies.  With `load`, the temporary starts with

@@ -1,7 +1,9 @@
 // What the bindings of batch norm, alone and in the fused block, have in common.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "bindings/array_view.h"
 #include "fastbn/batchnorm.h"
@@ -53,6 +55,21 @@ void require_enough_values(const Shape& shape, int axis, py::ssize_t groups);
 // is right.
 void require_apart(const py::array& a, const char* a_name, const py::array& b, const char* b_name,
                    const char* why);
+
+// num_batches_tracked: None, or a writable array of int64 and no dimension.
+class BatchCount {
+ public:
+  explicit BatchCount(const py::object& object);
+  // What update_running asks for.  momentum=None is the cumulative average, which needs the count,
+  // where anything is `tracked`.
+  BatchNormMomentum momentum(std::optional<double> momentum, bool unbiased, bool tracked) const;
+  void add(std::int64_t batches);
+
+ private:
+  std::int64_t value() const;
+
+  std::optional<py::array> count_;
+};
 
 // The caller's running statistics, which a training pass updates in place; empty if there are none.
 struct RunningStatistics {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <utility>
 #include <vector>
 
 namespace fastbn::bindings {
@@ -86,6 +88,49 @@ void require_apart(const py::array& a, const char* a_name, const py::array& b, c
                    const char* why) {
   if (!may_overlap(a, b)) return;
   throw py::value_error(std::string(a_name) + " overlaps " + b_name + why);
+}
+
+BatchCount::BatchCount(const py::object& object) {
+  if (object.is_none()) return;
+  if (!py::isinstance<py::array>(object)) {
+    throw py::type_error("num_batches_tracked must be an array of int64, got " + type_name(object));
+  }
+  auto array = py::reinterpret_borrow<py::array>(object);
+  const py::dtype dtype = array.dtype();
+  if (dtype.kind() != 'i' || dtype.itemsize() != sizeof(std::int64_t) || dtype.byteorder() != '=') {
+    throw py::type_error("num_batches_tracked must be an array of int64, got " + dtype_name(array));
+  }
+  if (array.ndim() != 0 || !array.writeable()) {
+    throw py::value_error("num_batches_tracked must have shape () and be writeable, got shape " +
+                          to_string(shape_of(array)));
+  }
+  count_ = std::move(array);
+}
+
+BatchNormMomentum BatchCount::momentum(std::optional<double> momentum, bool unbiased,
+                                       bool tracked) const {
+  if (momentum) {
+    require_number("momentum", *momentum, 0, 1);
+    return {*momentum, unbiased};
+  }
+  if (!tracked) return {0, unbiased};
+  if (!count_) {
+    throw py::value_error("momentum=None, the cumulative average, needs num_batches_tracked");
+  }
+  return {0, unbiased, value()};
+}
+
+// By memcpy: the array may be unaligned.
+std::int64_t BatchCount::value() const {
+  std::int64_t count;
+  std::memcpy(&count, count_->data(), sizeof(count));
+  return count;
+}
+
+void BatchCount::add(std::int64_t batches) {
+  if (!count_) return;
+  const std::int64_t count = value() + batches;
+  std::memcpy(count_->mutable_data(), &count, sizeof(count));
 }
 
 RunningStatistics::RunningStatistics(const py::object& mean_object, const py::object& var_object,
@@ -218,10 +263,11 @@ void separate(std::optional<py::array>& input, const py::array& output) {
 
 py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma_object,
                              const py::object& beta_object, const py::object& mean_object,
-                             const py::object& var_object, bool training, double momentum,
-                             double eps, int axis, bool unbiased, const py::object& activation,
-                             const py::object& out_object, const py::object& weights_object,
-                             py::ssize_t groups, py::ssize_t batches) {
+                             const py::object& var_object, bool training,
+                             std::optional<double> momentum, double eps, int axis, bool unbiased,
+                             const py::object& activation, const py::object& out_object,
+                             const py::object& weights_object, py::ssize_t groups,
+                             const py::object& count_object) {
   py::array x = input(x_object, "x");
   axis = channel_axis(x, axis);
   const Shape shape = shape_of(x);
@@ -232,7 +278,9 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   auto mean = channel_vector(mean_object, "running_mean", x, channels);
   auto var = channel_vector(var_object, "running_var", x, channels);
   auto weights = checked_weights(weights_object, x, axis);
-  if (batches < 0) require_number("momentum", momentum, 0, 1);
+  BatchCount count(count_object);
+  const BatchNormMomentum taken =
+      count.momentum(momentum, unbiased, training && !mean_object.is_none());
   require_number("eps", eps, 0, HUGE_VAL);
   if (!training) groups = 1;
   if (groups < 1) throw py::value_error("groups must be at least 1, got " + std::to_string(groups));
@@ -283,11 +331,11 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
     values_of_groups(xv, counting, n.data());
     batch_norm_training(xv, parameters, yv, statistics, counting);
     if (tracks) {
-      update_running(channels, n.data(), groups, {momentum, unbiased, batches}, statistics,
-                     running_mean, running_var);
+      update_running(channels, n.data(), groups, taken, statistics, running_mean, running_var);
     }
   });
   running.take();
+  if (training && x.size() > 0) count.add(groups);
   return py::make_tuple(out.take(), std::move(cache));
 }
 
@@ -354,7 +402,7 @@ void register_batchnorm(py::module_& m) {
         arg("running_mean") = py::none(), arg("running_var") = py::none(), arg("training") = false,
         arg("momentum") = 0.1, arg("eps") = 1e-5, arg("axis") = 1, arg("unbiased") = true,
         arg("activation") = py::none(), arg("out") = py::none(), arg("weights") = py::none(),
-        arg("groups") = 1, arg("batches") = -1);
+        arg("groups") = 1, arg("num_batches_tracked") = py::none());
   m.def("batch_norm_backward", &batch_norm_backward_binding, arg("dy"), arg("cache"),
         arg("out") = py::none(), arg("dgamma") = py::none(), arg("dbeta") = py::none());
 }

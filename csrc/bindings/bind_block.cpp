@@ -1,6 +1,8 @@
 // Several operations in one call: the gradients of an affine layer, and the fused block of product, batch
 // norm and ReLU.  Called by the layers and by functional/, which see to what depends on both: options,
 // and the composition where it is due.
+#include <pybind11/stl.h>
+
 #include <cmath>
 
 #include "bindings/batchnorm_cache.h"
@@ -22,9 +24,10 @@ void require_product(const py::array& x, const py::array& weight) {
 py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object& weight_object,
                                     const py::object& bias_object, const py::object& gamma_object,
                                     const py::object& beta_object, const py::object& mean_object,
-                                    const py::object& var_object, double momentum, double eps,
-                                    bool unbiased, bool relu, const py::object& z_object,
-                                    const py::object& y_object, py::ssize_t batches) {
+                                    const py::object& var_object, std::optional<double> momentum,
+                                    double eps, bool unbiased, bool relu,
+                                    const py::object& z_object, const py::object& y_object,
+                                    const py::object& count_object) {
   py::array x = input(x_object, "x"), weight = input(weight_object, "weight");
   require_product(x, weight);
   const bool float32 = is_float32(x);
@@ -34,7 +37,8 @@ py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object
   auto gamma = channel_vector(gamma_object, "gamma", x, channels);
   auto beta = channel_vector(beta_object, "beta", x, channels);
   require_statistics(mean_object, var_object, true);
-  if (batches < 0) require_number("momentum", momentum, 0, 1);
+  BatchCount count(count_object);
+  const BatchNormMomentum taken = count.momentum(momentum, unbiased, !mean_object.is_none());
   require_number("eps", eps, 0, HUGE_VAL);
   require_enough_values(shape, 1, 1);
   Output z(z_object, "z", float32, shape), y(y_object, "out", float32, shape);
@@ -72,11 +76,11 @@ py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object
     linear_batch_norm_training(xv, wv, b, parameters, zv, yv, statistics);
     if (tracks) {
       const double n = double(shape[0]);
-      update_running(channels, &n, 1, {momentum, unbiased, batches}, statistics, running_mean,
-                     running_var);
+      update_running(channels, &n, 1, taken, statistics, running_mean, running_var);
     }
   });
   running.take();
+  if (shape[0] > 0 && channels > 0) count.add(1);
   return py::make_tuple(y.take(), std::move(cache));
 }
 
@@ -208,7 +212,7 @@ void register_block(py::module_& m) {
   m.def("linear_batch_norm", &linear_batch_norm_binding, arg("x"), arg("weight"), arg("bias"),
         arg("gamma"), arg("beta"), arg("running_mean"), arg("running_var"), arg("momentum"),
         arg("eps"), arg("unbiased"), arg("relu"), arg("z") = py::none(), arg("out") = py::none(),
-        arg("batches") = -1);
+        arg("num_batches_tracked") = py::none());
   m.def("linear_batch_norm_inference", &linear_batch_norm_inference_binding, arg("x"),
         arg("weight"), arg("bias"), arg("gamma"), arg("beta"), arg("running_mean"),
         arg("running_var"), arg("eps"), arg("relu"));

@@ -148,8 +148,10 @@ struct CrossEntropyCache {
 std::vector<index_t> checked_labels(const py::object& object, const py::array& logits) {
   const auto given = index_input(object, "labels");
   const index_t rows = logits.shape(0), classes = logits.shape(1);
-  require_shape(given, "labels", {rows},
-                "one label for each row of logits of shape " + to_string(shape_of(logits)));
+  if (given.ndim() != 1 || given.shape(0) != rows) {  // the words are made only where needed
+    require_shape(given, "labels", {rows},
+                  "one label for each row of logits of shape " + to_string(shape_of(logits)));
+  }
   std::vector<index_t> labels(given.data(), given.data() + rows);
   for (std::size_t i = 0; i < labels.size(); ++i) {
     if (labels[i] >= 0 && labels[i] < classes) continue;

@@ -1,10 +1,12 @@
 // The compiled module fastbn._core: see src/fastbn/_core.pyi for its contract.
 #include "bindings/array_view.h"
+#include "bindings/result_workspace.h"
 
 // No kernel or binding keeps state that threads share, but for the two settings of runtime.h, which
 // are atomic: the module needs no GIL.
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.attr("__version__") = FASTBN_VERSION;
+  fastbn::bindings::register_workspace(m);
   fastbn::bindings::register_gemm(m);
   fastbn::bindings::register_matmul(m);
   fastbn::bindings::register_batchnorm(m);

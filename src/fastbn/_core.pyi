@@ -16,12 +16,26 @@ ActivationName: TypeAlias = Literal["relu", "leaky_relu", "sigmoid", "tanh", "ge
 __version__: str
 _C_API: object  # the capsule of fastbn/capi.h
 
+# -- results -------------------------------------------------------------------------------------
+
+class Workspace:
+    """A layer's results' memory: lent uninitialized, and again once nobody holds the array.
+
+    Every `out` may be one.  A smaller array is lent from the start of a larger block: the last,
+    smaller batch of an epoch does not cost the large block.
+    """
+
+    def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return a C-contiguous array that nobody else holds; its values are arbitrary."""
+
+Out: TypeAlias = Array | Workspace | None
+
 # -- gemm ----------------------------------------------------------------------------------------
 
 def gemm(
     a: Array,
     b: Array,
-    c: Array | None = None,
+    c: Out = None,
     alpha: float = 1.0,
     beta: float = 0.0,
     trans_a: bool = False,
@@ -32,7 +46,7 @@ def gemm(
 def matmul(a: object, b: object, out: object, /) -> Any:
     """Product of two matrices, or NotImplemented for what only `fastbn.matmul` can see to."""
 
-def column_sums(x: Array, out: Array | None = None) -> Array: ...
+def column_sums(x: Array, out: Out = None) -> Array: ...
 
 # -- batchnorm -----------------------------------------------------------------------------------
 
@@ -61,22 +75,22 @@ def batch_norm(
     running_mean: Array | None = None,
     running_var: Array | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | None = 0.1,
     eps: float = 1e-5,
     axis: int = 1,
     unbiased: bool = True,
     activation: Literal["relu"] | None = None,
-    out: Array | None = None,
+    out: Out = None,
     weights: Array | None = None,
     groups: int = 1,
-    batches: int = -1,
+    num_batches_tracked: NDArray[np.int64] | None = None,
 ) -> tuple[Array, BatchNormCache]:
-    """Give each of `groups` statistics of its own; `batches` >= 0 asks for the average of all."""
+    """Give each of `groups` statistics of its own; count them in `num_batches_tracked`."""
 
 def batch_norm_backward(
     dy: Array,
     cache: BatchNormCache,
-    out: Array | None = None,
+    out: Out = None,
     dgamma: Array | None = None,
     dbeta: Array | None = None,
 ) -> tuple[Array, Array, Array]: ...
@@ -88,13 +102,13 @@ def linear_batch_norm(
     beta: Array | None,
     running_mean: Array | None,
     running_var: Array | None,
-    momentum: float,
+    momentum: float | None,
     eps: float,
     unbiased: bool,
     relu: bool,
-    z: Array | None = None,
-    out: Array | None = None,
-    batches: int = -1,
+    z: Out = None,
+    out: Out = None,
+    num_batches_tracked: NDArray[np.int64] | None = None,
 ) -> tuple[Array, BatchNormCache]:
     """`batch_norm(gemm(x, weight, bias=bias), training=True)`; `z` receives the product."""
 
@@ -116,8 +130,8 @@ def linear_batch_norm_backward(
     cache: BatchNormCache,
     need_dx: bool,
     need_dbias: bool,
-    dx: Array | None = None,
-    dz: Array | None = None,
+    dx: Out = None,
+    dz: Out = None,
     dweight: Array | None = None,
     dbias: Array | None = None,
     dgamma: Array | None = None,
@@ -131,7 +145,7 @@ def linear_backward(
     weight: Array,
     need_dx: bool = True,
     need_dbias: bool = True,
-    dx: Array | None = None,
+    dx: Out = None,
     dweight: Array | None = None,
     dbias: Array | None = None,
 ) -> tuple[Array | None, Array, Array | None]:
@@ -140,19 +154,19 @@ def linear_backward(
 # -- nn ------------------------------------------------------------------------------------------
 
 def activation_forward(
-    name: ActivationName, x: Array, out: Array | None = None, slope: float = 0.01
+    name: ActivationName, x: Array, out: Out = None, slope: float = 0.01
 ) -> Array:
     """`out = f(x)`, elementwise, any shape; `out` may be `x`.  `slope` is leaky_relu's alone."""
 
 def activation_backward(
-    name: ActivationName, dy: Array, saved: Array, out: Array | None = None, slope: float = 0.01
+    name: ActivationName, dy: Array, saved: Array, out: Out = None, slope: float = 0.01
 ) -> Array:
     """`dx = dy * f'(x)`; `saved` is y for sigmoid and tanh, x for gelu, either for the relus."""
 
-def softmax(x: Array, out: Array | None = None) -> Array:
+def softmax(x: Array, out: Out = None) -> Array:
     """Over the last axis."""
 
-def softmax_backward(dy: Array, y: Array, out: Array | None = None) -> Array: ...
+def softmax_backward(dy: Array, y: Array, out: Out = None) -> Array: ...
 
 class CrossEntropyCache:
     """What `cross_entropy_backward` needs: the logits, the labels, each row's maximum and sum."""
@@ -162,7 +176,7 @@ def cross_entropy(
 ) -> tuple[float, CrossEntropyCache]:
     """Mean over the rows of (N, classes) logits; integer labels (N,), 0 <= label < classes."""
 
-def cross_entropy_backward(cache: CrossEntropyCache, out: Array | None = None) -> Array: ...
+def cross_entropy_backward(cache: CrossEntropyCache, out: Out = None) -> Array: ...
 def sgd_update(
     param: Array,
     grad: Array,

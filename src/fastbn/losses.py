@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastbn import _core
-from fastbn.functional import Array, cross_entropy, cross_entropy_backward
-from fastbn.layers.workspace import Workspace
+from fastbn.functional import Array, cross_entropy
 
 __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "Loss", "MSELoss"]
 
@@ -20,7 +19,7 @@ class Loss(ABC):
     _saved: Any = None  # what `backward` needs of the last forward
 
     def __init__(self) -> None:
-        self._dx = Workspace()
+        self._dx = _core.Workspace()
 
     @abstractmethod
     def forward(self, predictions: Array, targets: Array) -> float:
@@ -85,14 +84,15 @@ class CrossEntropyLoss(Loss):
     def forward(self, predictions: Array, targets: Array) -> float:
         """Average ``log(sum(exp(scores))) - target @ scores`` over the rows; see `Loss.forward`."""
         self._saved = None
-        loss, cache = cross_entropy(predictions, targets, label_smoothing=self.label_smoothing)
-        self._saved = cache, predictions.shape, predictions.dtype
+        loss, self._saved = cross_entropy(
+            predictions, targets, label_smoothing=self.label_smoothing
+        )
         return loss
 
     def backward(self) -> Array:
         """``(softmax(scores) - target) / N``; see `Loss.backward`."""
-        cache, shape, dtype = self._recall()
-        return cross_entropy_backward(cache, out=self._dx.lend(shape, dtype))
+        cache: _core.CrossEntropyCache = self._recall()
+        return _core.cross_entropy_backward(cache, self._dx)
 
     def __repr__(self) -> str:
         return f"CrossEntropyLoss(label_smoothing={self.label_smoothing})"
@@ -114,7 +114,7 @@ class MSELoss(Loss):
 
     def __init__(self) -> None:
         super().__init__()
-        self._difference, self._terms = Workspace(), Workspace()
+        self._difference, self._terms = _core.Workspace(), _core.Workspace()
 
     def forward(self, predictions: Array, targets: Array) -> float:
         """``mean((predictions - targets)**2)``; see `Loss.forward`."""
@@ -153,7 +153,7 @@ class BCEWithLogitsLoss(Loss):
 
     def __init__(self) -> None:
         super().__init__()
-        self._terms, self._product = Workspace(), Workspace()
+        self._terms, self._product = _core.Workspace(), _core.Workspace()
 
     def forward(self, predictions: Array, targets: Array) -> float:
         """``mean(log(1 + exp(z)) - t * z)``; see `Loss.forward`."""

@@ -4,6 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from fastbn._core import Workspace
 from fastbn.layers import (
     GELU,
     BatchNorm1d,
@@ -16,7 +17,6 @@ from fastbn.layers import (
     Softmax,
     Tanh,
 )
-from fastbn.layers.workspace import Workspace
 from fastbn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from fastbn.optim import SGD, Adam
 

@@ -98,15 +98,12 @@ def batch_norm(
     (arXiv:1705.08741).
     """
     groups = 1
-    momentum, batches = momentum_and_batches(
-        momentum, running_mean if training else None, num_batches_tracked
-    )
     if weights is not None:
         x = as_array("x", x)
         weights = _weight_of_positions(weights, x, axis)
     if virtual_batch_size is not None:
         groups = _number_of_groups(x, virtual_batch_size)
-    result = _core.batch_norm(
+    return _core.batch_norm(
         x,
         gamma,
         beta,
@@ -121,11 +118,8 @@ def batch_norm(
         out,
         weights,
         groups,
-        batches,
+        num_batches_tracked,
     )
-    if training and num_batches_tracked is not None and x.size:
-        num_batches_tracked += groups
-    return result
 
 
 def batch_norm_backward(
@@ -224,7 +218,6 @@ def linear_bn_relu(
             num_batches_tracked=num_batches_tracked,
         )
         return y, LinearBatchNormReLUCache(x, weight, bias is not None, cache)
-    momentum, batches = momentum_and_batches(momentum, running_mean, num_batches_tracked)
     y, cache = _core.linear_batch_norm(
         x,
         weight,
@@ -239,10 +232,8 @@ def linear_bn_relu(
         True,
         None,
         None,
-        batches,
+        num_batches_tracked,
     )
-    if num_batches_tracked is not None:
-        num_batches_tracked += 1
     return y, LinearBatchNormReLUCache(x, weight, bias is not None, cache)
 
 
@@ -314,21 +305,6 @@ def _into(out: Array | None, values: Array) -> Array:
     return out
 
 
-def momentum_and_batches(
-    momentum: float | None, running_mean: Array | None, count: NDArray[np.int64] | None
-) -> tuple[float, int]:
-    """Return the kernel's two numbers: batches is -1 unless the average is cumulative."""
-    if count is not None:
-        _check_count(count)
-    if momentum is not None:
-        return momentum, -1
-    if running_mean is None:
-        return 0.0, -1
-    if count is None:
-        raise ValueError("momentum=None, the cumulative average, needs num_batches_tracked")
-    return 0.0, int(count)
-
-
 def _weight_of_positions(weights: Array, x: Array, axis: int) -> Array:
     """One weight of x's dtype for each position: from a mask, or from one for each sample."""
     weights = np.asarray(weights)
@@ -347,14 +323,3 @@ def _number_of_groups(x: Array, virtual_batch_size: int) -> int:
     if size < 1:
         raise ValueError(f"virtual_batch_size must be at least 1, got {size}")
     return max(1, len(x) // size)
-
-
-def _check_count(count: NDArray[np.int64]) -> None:
-    """Refuse what cannot be counted up in place."""
-    if not isinstance(count, np.ndarray) or count.dtype != np.int64:
-        kind = getattr(count, "dtype", type(count).__name__)
-        raise TypeError(f"num_batches_tracked must be an array of int64, got {kind}")
-    if count.shape != () or not count.flags.writeable:
-        raise ValueError(
-            f"num_batches_tracked must have shape () and be writeable, got shape {count.shape}"
-        )

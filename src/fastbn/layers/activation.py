@@ -9,7 +9,6 @@ from fastbn import _core
 from fastbn.functional import Array
 from fastbn.layers.base import Layer
 from fastbn.layers.check import require_array
-from fastbn.layers.workspace import Workspace
 
 __all__ = ["GELU", "LeakyReLU", "ReLU", "Sigmoid", "Softmax", "Tanh"]
 
@@ -20,7 +19,7 @@ class _Activation(Layer):
     saves_input: ClassVar[bool] = False  # whether the derivative is computed from x or from y
 
     def __init__(self) -> None:
-        self._y, self._dx = Workspace(), Workspace()
+        self._y, self._dx = _core.Workspace(), _core.Workspace()
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Apply the function to x of any shape; see `Layer.forward`."""
@@ -28,7 +27,7 @@ class _Activation(Layer):
         if not training:
             return self._apply(x, None)
         self.forget()
-        y = self._apply(x, self._y.lend(x.shape, x.dtype))
+        y = self._apply(x, self._y)
         self._keep(x if self.saves_input else y)
         return y
 
@@ -39,13 +38,13 @@ class _Activation(Layer):
     def backward(self, dy: Array) -> Array:
         """Gradient of the last training forward; see `Layer.backward`."""
         saved = self._recall()
-        return self._apply_backward(dy, saved, self._dx.lend(saved.shape, saved.dtype))
+        return self._apply_backward(dy, saved, self._dx)
 
     @abstractmethod
-    def _apply(self, x: Array, out: Array | None) -> Array: ...
+    def _apply(self, x: Array, out: _core.Out) -> Array: ...
 
     @abstractmethod
-    def _apply_backward(self, dy: Array, saved: Array, out: Array) -> Array: ...
+    def _apply_backward(self, dy: Array, saved: Array, out: _core.Out) -> Array: ...
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -57,10 +56,10 @@ class _Elementwise(_Activation):
     name: ClassVar[_core.ActivationName]
     slope: float = 0.0
 
-    def _apply(self, x: Array, out: Array | None) -> Array:
+    def _apply(self, x: Array, out: _core.Out) -> Array:
         return _core.activation_forward(self.name, x, out, self.slope)
 
-    def _apply_backward(self, dy: Array, saved: Array, out: Array) -> Array:
+    def _apply_backward(self, dy: Array, saved: Array, out: _core.Out) -> Array:
         return _core.activation_backward(self.name, dy, saved, out, self.slope)
 
 
@@ -127,8 +126,8 @@ class Softmax(_Activation):
     without this layer.
     """
 
-    def _apply(self, x: Array, out: Array | None) -> Array:
+    def _apply(self, x: Array, out: _core.Out) -> Array:
         return _core.softmax(x, out)
 
-    def _apply_backward(self, dy: Array, saved: Array, out: Array) -> Array:
+    def _apply_backward(self, dy: Array, saved: Array, out: _core.Out) -> Array:
         return _core.softmax_backward(dy, saved, out)

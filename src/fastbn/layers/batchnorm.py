@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastbn import _core
 from fastbn.functional import Array, batch_norm
-from fastbn.functional.normalization import momentum_and_batches
 from fastbn.layers.activation import ReLU
 from fastbn.layers.base import Layer
 from fastbn.layers.check import check_input, float_dtype, positive
 from fastbn.layers.parameter import Parameter
-from fastbn.layers.workspace import Workspace
 
 __all__ = ["BatchNorm1d", "BatchNorm2d"]
 
@@ -58,7 +56,7 @@ class _BatchNorm(Layer):
             self.running_mean = np.zeros(num_features, self.dtype)
             self.running_var = np.ones(num_features, self.dtype)
             self.num_batches_tracked = np.zeros((), np.int64)
-        self._y, self._dx = Workspace(), Workspace()
+        self._y, self._dx = _core.Workspace(), _core.Workspace()
 
     def forward(self, x: Array, *, training: bool = False, weights: Array | None = None) -> Array:
         """Normalize by the batch in training, by the running statistics else; see the class.
@@ -95,7 +93,7 @@ class _BatchNorm(Layer):
         out = None
         if training:
             self.forget()
-            out = self._y.lend(x.shape, x.dtype)
+            out = self._y
         y, cache = self._normalize(x, training, activation, out, weights)
         if training:
             self._saved = cache, activation
@@ -106,7 +104,7 @@ class _BatchNorm(Layer):
         x: Array,
         training: bool,
         activation: Literal["relu"] | None,
-        out: Array | None,
+        out: _core.Out,
         weights: Array | None,
     ) -> tuple[Array, _core.BatchNormCache]:
         gamma, beta = self._affine()
@@ -121,7 +119,7 @@ class _BatchNorm(Layer):
             eps=self.eps,
             axis=self.axis,
             activation=activation,
-            out=out,
+            out=cast(Array, out),  # `batch_norm` hands a workspace on as well
             num_batches_tracked=self.num_batches_tracked,
             weights=weights,
             virtual_batch_size=self.virtual_batch_size if training else None,
@@ -144,8 +142,7 @@ class _BatchNorm(Layer):
     def _backward(self, dy: Array, cache: _core.BatchNormCache) -> Array:
         dgamma = None if self.gamma is None else self.gamma.grad
         dbeta = None if self.beta is None else self.beta.grad
-        dx = self._dx.lend(cache.x.shape, self.dtype)
-        _core.batch_norm_backward(dy, cache, dx, dgamma, dbeta)
+        dx, _, _ = _core.batch_norm_backward(dy, cache, self._dx, dgamma, dbeta)
         return dx
 
     def _without_activation(self, cache: _core.BatchNormCache) -> _core.BatchNormCache:
@@ -166,9 +163,6 @@ class _BatchNorm(Layer):
             groups=cache.groups,
         )
         return alone
-
-    def _momentum_and_batches(self) -> tuple[float, int]:
-        return momentum_and_batches(self.momentum, self.running_mean, self.num_batches_tracked)
 
     def _affine(self) -> tuple[Array | None, Array | None]:
         gamma = None if self.gamma is None else self.gamma.data

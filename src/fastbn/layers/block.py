@@ -27,6 +27,7 @@ class Block:
     def __init__(self, linear: Linear, norm: BatchNorm1d, relu: ReLU | None = None) -> None:
         self._linear, self._norm, self._relu = linear, norm, relu
         self._ran: tuple[Any, Any] | None = None  # what the layers kept of the last fused forward
+        self._fit = linear.dtype == norm.dtype and linear.out_features == norm.num_features
 
     def with_relu(self, relu: ReLU) -> Block | None:
         """Make the block that ends in `relu`; None if this one does already."""
@@ -83,21 +84,12 @@ class Block:
         )
 
     def _fits(self, x: Array) -> bool:
-        linear, norm = self._linear, self._norm
-        return (
-            getattr(x, "ndim", 0) == 2
-            and len(x) > 0
-            and linear.dtype == norm.dtype
-            and linear.out_features == norm.num_features
-        )
+        return self._fit and getattr(x, "ndim", 0) == 2 and len(x) > 0
 
     def _train(self, x: Array) -> Array:
         linear, norm = self._linear, self._norm
         x = check_input(linear, x, linear.in_features, axis=-1)
-        shape = len(x), linear.out_features
-        z, out = linear._y.lend(shape, x.dtype), norm._y.lend(shape, x.dtype)
         gamma, beta = norm._affine()
-        momentum, batches = norm._momentum_and_batches()
         y, cache = _core.linear_batch_norm(
             x,
             linear.weight.data,
@@ -106,16 +98,14 @@ class Block:
             beta,
             norm.running_mean,
             norm.running_var,
-            momentum,
+            norm.momentum,
             norm.eps,
             True,  # the unbiased variance enters the running one, as in PyTorch
             self._relu is not None,
-            z,
-            out,
-            batches,
+            linear._y,
+            norm._y,
+            norm.num_batches_tracked,
         )
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked += 1
         linear._saved, norm._saved = (x.shape, x), (cache, self._activation())
         if self._relu is not None:
             self._relu._keep(y)
@@ -138,25 +128,22 @@ class Block:
         if self._ran is None or saved[0] is not self._ran[0] or saved[1] is not self._ran[1]:
             # Not fused, or a layer has been called alone since.
             return linear.backward(self._norm_backward(dy), need_dx=need_dx)
-        (shape, x), (cache, _) = saved
+        (_, x), (cache, _) = saved
         dy = check_gradient(norm, dy, (len(x), linear.out_features))
-        dx = linear._dx.lend(shape, linear.dtype) if need_dx else None
-        dz = norm._dx.lend(dy.shape, linear.dtype) if need_dx else None
-        _core.linear_batch_norm_backward(
+        return _core.linear_batch_norm_backward(
             dy,
             x,
             linear.weight.data,
             cache,
             need_dx,
             linear.bias is not None,
-            dx,
-            dz,
+            linear._dx,
+            norm._dx,
             linear.weight.grad,
             None if linear.bias is None else linear.bias.grad,
             None if norm.gamma is None else norm.gamma.grad,
             None if norm.beta is None else norm.beta.grad,
-        )
-        return dx
+        )[0]
 
     def _norm_backward(self, dy: Array) -> Array:
         if self._relu is None:

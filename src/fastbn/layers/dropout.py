@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastbn import _core
 from fastbn.functional import Array
 from fastbn.layers.base import Layer
 from fastbn.layers.check import check_gradient, require_array
-from fastbn.layers.workspace import Workspace
 
 __all__ = ["Dropout"]
 
@@ -38,7 +38,7 @@ class Dropout(Layer):
             raise ValueError(f"p must lie between 0 and 1, got {p}")
         self.p = float(p)
         self.rng = np.random.default_rng(rng)
-        self._mask, self._y, self._dx = Workspace(), Workspace(), Workspace()
+        self._mask, self._y, self._dx = _core.Workspace(), _core.Workspace(), _core.Workspace()
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Apply a new mask to x of any shape, in training; see `Layer.forward`."""

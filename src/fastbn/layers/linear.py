@@ -14,7 +14,6 @@ from fastbn.layers.activation import ReLU
 from fastbn.layers.base import Layer
 from fastbn.layers.check import check_gradient, check_input, float_dtype, positive
 from fastbn.layers.parameter import Parameter
-from fastbn.layers.workspace import Workspace
 
 __all__ = ["Linear"]
 
@@ -76,7 +75,7 @@ class Linear(Layer):
         if bias:
             values = rng.uniform(-bound, bound, out_features).astype(self.dtype)
             self.bias = Parameter(values, decay=False)
-        self._y, self._dx = Workspace(), Workspace()
+        self._y, self._dx = _core.Workspace(), _core.Workspace()
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Apply the layer to x of shape (..., in_features); see `Layer.forward`."""
@@ -92,12 +91,12 @@ class Linear(Layer):
     def _forward(self, x: Array, training: bool, activation: Literal["relu"] | None) -> Array:
         x = check_input(self, x, self.in_features, axis=-1)
         rows = as_rows(x)
-        y = None
+        out = None
         if training:
             self.forget()
-            y = self._y.lend((len(rows), self.out_features), self.dtype)
+            out = self._y
         bias = None if self.bias is None else self.bias.data
-        y = _core.gemm(rows, self.weight.data, y, 1.0, 0.0, False, False, bias, activation)
+        y = _core.gemm(rows, self.weight.data, out, 1.0, 0.0, False, False, bias, activation)
         if training:
             self._saved = x.shape, rows
         return y if rows is x else y.reshape(*x.shape[:-1], self.out_features)
@@ -114,15 +113,14 @@ class Linear(Layer):
         """
         shape, rows = self._recall()
         dy = check_gradient(self, dy, (*shape[:-1], self.out_features))
-        dx = self._dx.lend(rows.shape, self.dtype) if need_dx else None
         bias = None if self.bias is None else self.bias.grad
-        _core.linear_backward(
+        dx, _, _ = _core.linear_backward(
             as_rows(dy),
             rows,
             self.weight.data,
             need_dx,
             bias is not None,
-            dx,
+            self._dx,
             self.weight.grad,
             bias,
         )

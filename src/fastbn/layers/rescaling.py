@@ -11,7 +11,6 @@ from fastbn import _core
 from fastbn.functional import Array
 from fastbn.layers.base import Layer
 from fastbn.layers.check import check_gradient, float_dtype, require_array
-from fastbn.layers.workspace import Workspace
 
 __all__ = ["Rescaling"]
 
@@ -52,7 +51,7 @@ class Rescaling(Layer):
     def __init__(self, scale: float, offset: float = 0.0, *, dtype: DTypeLike = np.float32) -> None:
         self.scale, self.offset = float(scale), float(offset)
         self.dtype = float_dtype(dtype)
-        self._y, self._dx = Workspace(), Workspace()
+        self._y, self._dx = _core.Workspace(), _core.Workspace()
 
     def takes(self, dtype: np.dtype[Any]) -> bool:
         """Whether x may have this dtype."""
