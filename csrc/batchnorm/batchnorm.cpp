@@ -73,7 +73,7 @@ namespace {
 template <class T>
 void apply_rows(const Arrays<T>& a) {
   const int parts = threads_for(a.x.outer, bytes_of(a.x), kBytesPerThread);
-  parallel(parts, [&](int id) {
+  parallel(parts, [=](int id) {
     const Range rows = share(a.x.outer, 1, parts, id);
     a.layout().apply(a.block({rows.begin, rows.end - rows.begin, 0, 1}, 0, a.x.channels));
   });
@@ -85,7 +85,7 @@ template <class T>
 void apply_images(const Arrays<T>& a) {
   const index_t channels = a.x.channels, items = a.x.outer * channels;
   const int parts = threads_for(items, bytes_of(a.x), kBytesPerThread);
-  parallel(parts, [&](int id) {
+  parallel(parts, [=](int id) {
     const Range range = share(items, 1, parts, id);
     for (index_t i = range.begin; i < range.end;) {
       const index_t c = i % channels, some = std::min(channels - c, range.end - i);

@@ -48,7 +48,7 @@ template <class T, class Stages>
 void run_by_channels(const Stages& stages, const ChannelView<const T>& x, const Cut& cut,
                      int parts) {
   const index_t grain = x.inner == 1 ? kChannelPadding : 1, width = panel_channels(x);
-  parallel(parts, [&](int id) {
+  parallel(parts, [=](int id) {
     const Range range = share(x.channels, grain, parts, id);
     for (index_t c = range.begin; c < range.end; c += width) {
       run_panel<T>(stages, cut, c, std::min(width, range.end - c));
@@ -63,8 +63,8 @@ void run_by_stages(const Stages& stages, const ChannelView<const T>& x, const Cu
   const index_t fair = rounded_up(pieces_of(x.channels * pieces, parts), kChannelPadding);
   const index_t width = x.inner == 1 ? std::min(kPieceCols, fair) : 1;
   const index_t panels = pieces_of(x.channels, width), items = pieces * panels;
-  const auto channels = [&](index_t c) { return std::min(width, x.channels - c); };
-  parallel(parts, [&](int id) {
+  const auto channels = [=](index_t c) { return std::min(width, x.channels - c); };
+  parallel(parts, [=](int id) {
     const Range range = share(items, 1, parts, id);
     for (index_t i = range.begin; i < range.end; ++i) {
       const index_t c = i % panels * width;
@@ -74,12 +74,12 @@ void run_by_stages(const Stages& stages, const ChannelView<const T>& x, const Cu
   const double merged = 32.0 * double(pieces) * double(x.channels);
   const int finishers =
       threads_for(pieces_of(x.channels, kChannelPadding), merged, kBytesPerThread);
-  parallel(finishers, [&](int id) {
+  parallel(finishers, [=](int id) {
     const Range range = share(x.channels, kChannelPadding, finishers, id);
     if (range.begin < range.end) stages.finish(range.begin, range.end - range.begin);
   });
   // Backwards: of what is larger than a cache the last rows are still there.
-  parallel(parts, [&](int id) {
+  parallel(parts, [=](int id) {
     if (x.inner == 1) {
       const Range rows = share(x.outer, 1, parts, id);
       for (index_t end = rows.end; end > rows.begin; end -= kPieceRows) {
@@ -111,7 +111,7 @@ void run(const Stages& stages, const ChannelView<const T>& x, const Cut& cut) {
 // Many small batches in one: each is one thread's, from its first pass to its last.
 template <class T, class Body>
 void for_each_group(index_t groups, int parts, const Body& body) {
-  parallel(parts, [&](int id) {
+  parallel(parts, [=](int id) {
     const Range range = share(groups, 1, parts, id);
     for (index_t g = range.begin; g < range.end; ++g) body(g, id);
   });

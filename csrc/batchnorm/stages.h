@@ -76,13 +76,13 @@ BatchNormFinish<T> finish_args(const BatchNormParameters<T>& p, const BatchNormS
   return f;
 }
 
-// The three stages of one group's forward pass.
+// The three stages of one group's forward pass; copies, for threads to fetch at once.
 template <class T>
 struct Forward {
-  const Arrays<T>& a;
-  const BatchNormParameters<T>& parameters;
-  const Cut& cut;
-  const Sums<T>& sums;
+  const Arrays<T> a;
+  const BatchNormParameters<T> parameters;
+  const Cut cut;
+  const Sums<T> sums;
 
   Forward(const Arrays<T>& arrays, const BatchNormParameters<T>& p, const Cut& c, const Sums<T>& s)
       : a(arrays), parameters(p), cut(c), sums(s) {
@@ -133,9 +133,9 @@ struct Forward {
 // The three stages of one group's backward pass.
 template <class T>
 struct Backward {
-  const Arrays<T>& a;
-  const Cut& cut;
-  const Sums<T>& sums;
+  const Arrays<T> a;
+  const Cut cut;
+  const Sums<T> sums;
   double n;
   T *dgamma, *dbeta;
   bool training;

@@ -95,7 +95,7 @@ struct Panels {
   // body(first column, columns, thread) for each panel
   template <class Body>
   void for_each(const Body& body) const {
-    parallel(parts, [&](int id) {
+    parallel(parts, [body, cols = cols, width = width, parts = parts](int id) {
       const Range range = share(cols, kChannelPadding, parts, id);
       const index_t n = range.end - range.begin;
       const int count = static_cast<int>((n + width - 1) / width);
@@ -144,8 +144,9 @@ void linear_batch_norm_training(const Matrix<const T>& x, const Matrix<const T>&
   const std::size_t for_product = in_lines(serial_gemm_bytes(x, widest));
   const std::size_t bytes = for_product + serial_batch_norm_bytes(channels(read_only(widest)));
   const Workspace workspace(bytes * static_cast<std::size_t>(panels.parts));
-  panels.for_each([&](index_t j, index_t cols, int id) {
-    char* scratch = workspace.as<char>(bytes * static_cast<std::size_t>(id));
+  char* const memory = workspace.as<char>();
+  panels.for_each([=](index_t j, index_t cols, int id) {
+    char* scratch = memory + bytes * static_cast<std::size_t>(id);
     const Matrix<T> z_panel = columns(z, j, cols);
     GemmOptions<T> options;
     options.columns.bias = bias ? bias + j : nullptr;
@@ -170,7 +171,7 @@ void backward_panels(const Matrix<const T>& dy, const Matrix<const T>& x, const 
   // Without dx a panel of dz is used at once and needs no memory beyond its thread's.
   const std::size_t for_dz =
       need_dz ? 0 : in_lines(sizeof(T) * static_cast<std::size_t>(z.rows * width));
-  const auto dz_panel = [&](index_t j, index_t cols, char* scratch) {
+  const auto dz_panel = [=](index_t j, index_t cols, char* scratch) {
     if (need_dz) return columns(to.dz, j, cols);
     return Matrix<T>{reinterpret_cast<T*>(scratch), z.rows, cols, width, 1};
   };
@@ -179,8 +180,9 @@ void backward_panels(const Matrix<const T>& dy, const Matrix<const T>& x, const 
   const std::size_t bytes =
       for_dz + for_product + serial_batch_norm_bytes(channels(columns(z, 0, width)));
   const Workspace workspace(bytes * static_cast<std::size_t>(panels.parts));
-  panels.for_each([&](index_t j, index_t cols, int id) {
-    char* scratch = workspace.as<char>(bytes * static_cast<std::size_t>(id));
+  char* const memory = workspace.as<char>();
+  panels.for_each([=](index_t j, index_t cols, int id) {
+    char* scratch = memory + bytes * static_cast<std::size_t>(id);
     const Matrix<T> dz = dz_panel(j, cols, scratch);
     scratch += for_dz;
     serial_batch_norm_backward(channels(columns(dy, j, cols)), channels(columns(z, j, cols)),

@@ -302,8 +302,9 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
                   sub(c, 0, part_m, 0, part_n), options);
   const std::size_t bytes = plan.bytes<T>();
   const Workspace workspace(bytes * static_cast<std::size_t>(parts));
+  char* const scratch = workspace.as<char>();
 
-  parallel(parts, [&](int id) {
+  parallel(parts, [=, &kern](int id) {
     const Range rows = share(c.rows, kern.mr, grid.rows, id / grid.cols);
     const Range cols = share(c.cols, kern.width, grid.cols, id % grid.cols);
     const index_t m = rows.end - rows.begin, n = cols.end - cols.begin;
@@ -311,7 +312,7 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
     GemmOptions<T> part_options = options;
     part_options.columns = from_column(options.columns, swapped ? rows.begin : cols.begin);
     Part<T> part(kern, plan, part_options, swapped,
-                 workspace.as<T>(bytes * static_cast<std::size_t>(id)));
+                 reinterpret_cast<T*>(scratch + bytes * static_cast<std::size_t>(id)));
     part.run(sub(a, rows.begin, m, 0, a.cols), sub(b, 0, b.rows, cols.begin, n),
              sub(c, rows.begin, m, cols.begin, n));
   });
@@ -323,7 +324,7 @@ void column_sums(Matrix<const T> x, T* sums) {
   constexpr index_t kLine = 64 / sizeof(T);  // no two threads write to one cache line
   const double bytes = double(x.rows) * double(x.cols) * sizeof(T);
   const int parts = threads_for((x.cols + kLine - 1) / kLine, bytes, 128 * 1024);
-  parallel(parts, [&](int id) {
+  parallel(parts, [=, &kern](int id) {
     const Range cols = share(x.cols, kLine, parts, id);
     kern.column_sums(x.rows, cols.end - cols.begin, x.data + cols.begin, x.row_stride,
                      sums + cols.begin);

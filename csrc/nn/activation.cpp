@@ -16,7 +16,7 @@ template <class T>
 void activation_forward(ActivationKind kind, index_t n, const T* x, T* y, T slope) {
   const auto kernel = kernels<T>().nn.activation[static_cast<int>(kind)];
   const double bytes_per_thread = is_relu(kind) ? kBytesPerThread : kBytesPerThreadOfExp;
-  parallel_elements(n, 2 * sizeof(T), bytes_per_thread, [&](index_t begin, index_t size) {
+  parallel_elements(n, 2 * sizeof(T), bytes_per_thread, [=](index_t begin, index_t size) {
     kernel(size, x + begin, y + begin, slope);
   });
 }
@@ -27,7 +27,7 @@ void activation_backward(ActivationKind kind, index_t n, const T* dy, const T* s
   const auto kernel = kernels<T>().nn.activation_backward[static_cast<int>(kind)];
   const bool has_exp = kind == ActivationKind::gelu;  // sigmoid and tanh have theirs in `saved`
   const double bytes_per_thread = has_exp ? kBytesPerThreadOfExp : kBytesPerThread;
-  parallel_elements(n, 3 * sizeof(T), bytes_per_thread, [&](index_t begin, index_t size) {
+  parallel_elements(n, 3 * sizeof(T), bytes_per_thread, [=](index_t begin, index_t size) {
     kernel(size, dy + begin, saved + begin, dx + begin, slope);
   });
 }

@@ -40,7 +40,7 @@ void gather_rows(const void* from, std::size_t row_bytes, const index_t* rows, i
   const index_t ahead = std::max<index_t>(1, kBytesAhead / std::max<std::size_t>(1, row_bytes));
   const double bytes = static_cast<double>(count) * static_cast<double>(row_bytes);
   const int parts = threads_for(count, bytes, kGatheredBytesPerThread);
-  parallel(parts, [&](int i) {
+  parallel(parts, [=](int i) {
     const Range r = share(count, 1, parts, i);
     char* out = static_cast<char*>(to) + static_cast<std::size_t>(r.begin) * row_bytes;
     for (index_t k = r.begin; k < r.end; ++k, out += row_bytes) {

@@ -40,7 +40,7 @@ void sgd_update(index_t n, T* p, const T* g, T* velocity, const SgdOptions& opti
   const auto kernel = kernels<T>().nn.sgd;
   const SgdStep<T> step = step_of<T>(options);
   const double streams = velocity ? 5 : 3;
-  parallel_elements(n, streams * sizeof(T), kBytesPerThread, [&](index_t begin, index_t size) {
+  parallel_elements(n, streams * sizeof(T), kBytesPerThread, [=](index_t begin, index_t size) {
     kernel(size, p + begin, g + begin, velocity ? velocity + begin : nullptr, step);
   });
 }
@@ -50,7 +50,7 @@ void adam_update(index_t n, T* p, const T* g, T* m, T* v, const AdamOptions& opt
   const auto kernel = kernels<T>().nn.adam;
   const AdamStep<T> step = step_of<T>(options);
   // Its root and division take as long again as the memory in L2: half the bytes pay.
-  parallel_elements(n, 7 * sizeof(T), kBytesPerThread / 2, [&](index_t begin, index_t size) {
+  parallel_elements(n, 7 * sizeof(T), kBytesPerThread / 2, [=](index_t begin, index_t size) {
     kernel(size, p + begin, g + begin, m + begin, v + begin, step);
   });
 }

@@ -8,7 +8,7 @@ namespace fastbn {
 template <class T>
 void rescale(index_t n, const unsigned char* x, T* y, T scale, T offset) {
   const auto kernel = kernels<T>().nn.rescale;
-  parallel_elements(n, 1 + sizeof(T), kBytesPerThread, [&](index_t begin, index_t size) {
+  parallel_elements(n, 1 + sizeof(T), kBytesPerThread, [=](index_t begin, index_t size) {
     kernel(size, x + begin, y + begin, scale, offset);
   });
 }

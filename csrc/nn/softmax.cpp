@@ -28,14 +28,14 @@ void softmax(index_t rows, index_t cols, const T* x, T* y) {
   if (cols == 0) return;
   const auto kernel = kernels<T>().nn.softmax;
   parallel_rows(rows, row_bytes<T>(cols, 2), kBytesPerThreadOfExp,
-                [&](index_t r, index_t count) { kernel(count, cols, x + r * cols, y + r * cols); });
+                [=](index_t r, index_t count) { kernel(count, cols, x + r * cols, y + r * cols); });
 }
 
 template <class T>
 void softmax_backward(index_t rows, index_t cols, const T* dy, const T* y, T* dx) {
   if (cols == 0) return;
   const auto kernel = kernels<T>().nn.softmax_backward;
-  parallel_rows(rows, row_bytes<T>(cols, 3), kBytesPerThread, [&](index_t r, index_t count) {
+  parallel_rows(rows, row_bytes<T>(cols, 3), kBytesPerThread, [=](index_t r, index_t count) {
     kernel(count, cols, dy + r * cols, y + r * cols, dx + r * cols);
   });
 }
@@ -48,7 +48,7 @@ double cross_entropy(index_t rows, index_t cols, const T* logits, const index_t*
   const auto targets = targets_of<T>(labels, smoothing, cols);
   const Workspace workspace(static_cast<std::size_t>(rows) * sizeof(T));
   T* const losses = workspace.as<T>();
-  parallel_rows(rows, row_bytes<T>(cols, 2), kBytesPerThreadOfExp, [&](index_t r, index_t count) {
+  parallel_rows(rows, row_bytes<T>(cols, 2), kBytesPerThreadOfExp, [=](index_t r, index_t count) {
     kernel(count, cols, logits + r * cols, {labels + r, targets.on, targets.off}, maximum + r,
            exp_sum + r, losses + r);
   });
@@ -64,7 +64,7 @@ void cross_entropy_backward(index_t rows, index_t cols, const T* logits, const i
   const auto kernel = kernels<T>().nn.cross_entropy_backward;
   const auto targets = targets_of<T>(labels, smoothing, cols);
   const double scale = 1 / static_cast<double>(rows);
-  parallel_rows(rows, row_bytes<T>(cols, 2), kBytesPerThreadOfExp, [&](index_t r, index_t count) {
+  parallel_rows(rows, row_bytes<T>(cols, 2), kBytesPerThreadOfExp, [=](index_t r, index_t count) {
     kernel(count, cols, logits + r * cols, {labels + r, targets.on, targets.off}, maximum + r,
            exp_sum + r, scale, dlogits + r * cols);
   });

@@ -19,7 +19,7 @@ void parallel_elements(index_t n, double bytes_per_element, double bytes_per_thr
   constexpr index_t kGrain = 256;
   const double bytes = static_cast<double>(n) * bytes_per_element;
   const int parts = threads_for((n + kGrain - 1) / kGrain, bytes, bytes_per_thread);
-  parallel(parts, [&](int i) {
+  parallel(parts, [=](int i) {
     const Range r = share(n, kGrain, parts, i);
     if (r.begin < r.end) body(r.begin, r.end - r.begin);
   });
@@ -30,7 +30,7 @@ template <class Body>
 void parallel_rows(index_t rows, double bytes_per_row, double bytes_per_thread, const Body& body) {
   const double bytes = static_cast<double>(rows) * bytes_per_row;
   const int parts = threads_for(rows, bytes, bytes_per_thread);
-  parallel(parts, [&](int i) {
+  parallel(parts, [=](int i) {
     const Range r = share(rows, 1, parts, i);
     if (r.begin < r.end) body(r.begin, r.end - r.begin);
   });

@@ -31,6 +31,7 @@ constexpr std::chrono::microseconds kSpinForParts{1000};
 // After so many calls in a row without help, more than waking takes, a worker that is awake may be
 // queued on its caller's CPU (a process that was stopped goes on so): it is moved from there.
 constexpr int kLonelyCalls = 16;
+constexpr std::size_t kLine = 64;
 constexpr int kLooks = 64;  // between two looks at the clock, and a late worker's grace: some 2 us
 
 void pause() {
@@ -109,8 +110,8 @@ bool spin(std::chrono::microseconds limit, std::chrono::microseconds alone,
 // own worker writes both lines; its caller reads `finished`, and writes `taken` only where the worker
 // is late.
 struct Part {
-  alignas(64) std::atomic<std::uint64_t> taken{0};
-  alignas(64) std::atomic<std::uint64_t> finished{0};
+  alignas(kLine) std::atomic<std::uint64_t> taken{0};
+  alignas(kLine) std::atomic<std::uint64_t> finished{0};
 
   // Calls are numbered upwards and one ends before the next begins, so a worker that comes too late
   // finds its call, or a later one, in `taken`.
@@ -126,9 +127,9 @@ class Pool {
   void release() { busy_.clear(std::memory_order_release); }
 
   // 2 <= parts <= kMostThreads.
-  void run(int parts, void (*function)(const void*, int), const void* body) {
+  void run(int parts, void (*function)(const void*, int), const void* body, std::size_t bytes) {
     start_workers(parts - 1);
-    function_ = function, body_ = body;
+    function_ = function, body_ = body, body_bytes_ = bytes;
     const std::uint64_t call = number(call_.load(std::memory_order_relaxed)) + 1;
     call_.store(call << kPartsBits | static_cast<std::uint64_t>(parts), std::memory_order_release);
     const int cpu = current_cpu();
@@ -233,6 +234,9 @@ class Pool {
 
   // A part that is taken keeps its call from ending, so the function is that call's.
   void compute(int part, std::uint64_t call) {
+    const char* const body = static_cast<const char*>(body_);
+    for (std::size_t i = 0; i < body_bytes_; i += kLine) __builtin_prefetch(body + i);
+    __builtin_prefetch(body + body_bytes_ - 1);
     function_(body_, part);
     parts_[part].finished.store(call);
     if (!caller_sleeps_.load()) return;
@@ -252,11 +256,12 @@ class Pool {
   int workers_ = 0;
   int lonely_ = 0;  // calls since a worker last took a part
   // Written by every call, read by the workers.
-  alignas(64) std::atomic<std::uint64_t> call_{0};
+  alignas(kLine) std::atomic<std::uint64_t> call_{0};
   void (*function_)(const void*, int) = nullptr;
   const void* body_ = nullptr;
+  std::size_t body_bytes_ = 0;
   // Seldom written.
-  alignas(64) std::atomic<int> home_{-1};  // the caller's CPU
+  alignas(kLine) std::atomic<int> home_{-1};  // the caller's CPU
   std::atomic<int> sleepers_{0};
   std::atomic<bool> caller_sleeps_{false};
   const Cpus cpus_;
@@ -290,13 +295,14 @@ Pool& pool() {
 
 }  // namespace
 
-void run_parts(int parts, void (*call)(const void* body, int part), const void* body) {
+void run_parts(int parts, void (*call)(const void* body, int part), const void* body,
+               std::size_t bytes) {
   Pool& threads = pool();
   if (parts > kMostThreads || !threads.acquire()) {
     for (int i = 0; i < parts; ++i) call(body, i);
     return;
   }
-  threads.run(parts, call, body);
+  threads.run(parts, call, body, bytes);
   threads.release();
 }
 

@@ -15,12 +15,15 @@
 // in a process that may start no thread.  Which thread computes a part never shows in its bits.
 #pragma once
 
+#include <cstddef>
+
 namespace fastbn {
 
 constexpr int kMostThreads = 256;
 
 // Calls call(body, i) once for each i in [0, parts), on at most kMostThreads threads, and returns when
-// all have returned.
-void run_parts(int parts, void (*call)(const void* body, int part), const void* body);
+// all have returned.  `bytes`: of the body, which a worker fetches before it begins.
+void run_parts(int parts, void (*call)(const void* body, int part), const void* body,
+               std::size_t bytes);
 
 }  // namespace fastbn

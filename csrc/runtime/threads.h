@@ -3,6 +3,9 @@
 // body(i) runs for each i in [0, n), one region, no nesting; what body(i) computes must not depend
 // on n, so that results have the same bits for any number of threads.  body must not throw:
 // whatever can fail (allocation) is done before.
+//
+// A body of small work captures by value.  A worker finds all that it captured in its caller's cache,
+// 80 to 400 ns away, and fetches it at once; what it captured by reference follows line by line.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +23,8 @@ void parallel(int n, const Body& body) {
 #pragma omp parallel for num_threads(n) schedule(static, 1)
   for (int i = 0; i < n; ++i) body(i);
 #else
-  run_parts(n, [](const void* b, int i) { (*static_cast<const Body*>(b))(i); }, &body);
+  run_parts(n, [](const void* b, int i) { (*static_cast<const Body*>(b))(i); }, &body,
+            sizeof(body));
 #endif
 }
 
