@@ -23,8 +23,8 @@ void parallel(int n, const Body& body) {
 #pragma omp parallel for num_threads(n) schedule(static, 1)
   for (int i = 0; i < n; ++i) body(i);
 #else
-  run_parts(n, [](const void* b, int i) { (*static_cast<const Body*>(b))(i); }, &body,
-            sizeof(body));
+  run_parts(
+      n, [](const void* b, int i) { (*static_cast<const Body*>(b))(i); }, &body, sizeof(body));
 #endif
 }
 
