@@ -20,12 +20,11 @@ double bytes_of(const ChannelView<T>& v) {
 // and with it in turn: forward 1.3 times as fast, backward 1.4, inference 1.8; where L3 has all, 0.90 to 0.95.  Row by
 // row, memory is read as well, but each load of a coefficient serves one row: 0.7 to 0.8 where L3 has all.)
 constexpr double kAheadBytes = 5 << 20;
-constexpr index_t kLeastAhead = 512, kPage = 4096;  // bytes of a row
+constexpr index_t kLeastAhead = 512, kTooLong = 4096;  // bytes of a row
 
 // What a call reads and writes in all its passes, in sizes of the last cache, from which on it writes past the caches.
 // A pass of such a call finds little of the one before, and leaves little to the caller's next step.  Of ghost batches
-// each counts for itself: it is read twice in a row.  (Zen 5, 32 MiB
-// shared, two threads: forward and backward 1.1 to 1.3 times as fast, inference 1.1 to 1.4; 0.6 to 0.9 where all fits.)
+// each counts for itself: it is read twice in a row.  (Zen 5, 32 MiB shared, two threads: forward and backward 1.1 to 1.3 times as fast, inference 1.1 to 1.4; 0.6 to 0.9 where all fits.)
 constexpr double kStreamedShare = 1.25;
 
 // The arrays of one call.
@@ -47,7 +46,7 @@ struct Arrays {
   bool ahead() const {
     const index_t row = x.channels * index_t{sizeof(T)};
     const double read = (bytes_of(x) + bytes_of(dy)) / num_threads();
-    return channels_last() && read > kAheadBytes && row >= kLeastAhead && row < kPage;
+    return channels_last() && read > kAheadBytes && row >= kLeastAhead && row < kTooLong;
   }
 
   // Whether what is written goes past the caches (kStreamedShare).

@@ -205,7 +205,8 @@ bool fills_lanes_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, c
 template <class T>
 bool turns_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c) {
   return leaves_lanes_idle(kern, c) && a.col_stride == 1 && a.cols >= 2 * kLeastToTurn &&
-         (double_pumped() || 4 * c.cols <= kern.width) && turns(kern, transposed(a), transposed(c));
+         (double_pumped(kern) || 4 * c.cols <= kern.width) &&
+         turns(kern, transposed(a), transposed(c));
 }
 
 // B whose rows are not contiguous must be transposed to be packed: n k elements.  If C.T is computed
@@ -227,7 +228,7 @@ bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& a, const Ma
   // groups instead, which costs less (640 x 384 at 40 rows, a sixth idle, was 0.87 times as fast swapped), or
   // none of a whole panel's where tiles turn B themselves (31 rows: 0.7 to 0.95; 48 rows: 1.0 to 1.1).
   const bool tiles_turn = turns(kern, b, c);
-  const index_t vectors = tiles_turn && double_pumped() ? kern.vectors : 1;
+  const index_t vectors = tiles_turn && double_pumped(kern) ? kern.vectors : 1;
   const index_t lanes = rounded_up(c.rows, vectors * kern.width);
   const bool busy = tiles_turn  ? c.rows == lanes
                     : by_groups ? 20 * c.rows >= 19 * lanes
@@ -245,9 +246,10 @@ struct Grid {
 // prefers columns for a few rows, and squares for large products.  With a short k what counts is how C is
 // written: two threads that share its rows fetch ahead what the other is about to write.
 template <class T>
-Grid choose_grid(const GemmKernels<T>& kern, index_t m, index_t n, index_t k, int threads) {
+Grid choose_grid(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k, int threads) {
+  const index_t m = c.rows, n = c.cols;
   constexpr double kFetch = 8;
-  if (k <= kern.most_steps_by_rows && m >= 8 * kern.mr * threads) return {threads, 1};
+  if (k <= most_steps_by_rows(kern, c) && m >= 8 * kern.mr * threads) return {threads, 1};
   Grid best{1, 1};
   double best_cost = -1;
   for (int rows = 1; rows <= threads; ++rows) {
@@ -289,8 +291,7 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   const double flop = 2.0 * double(c.rows) * double(c.cols) * double(a.cols);
   const index_t tiles =
       ((c.rows + kern.mr - 1) / kern.mr) * ((c.cols + kern.width - 1) / kern.width);
-  const Grid grid =
-      choose_grid(kern, c.rows, c.cols, a.cols, threads_for(tiles, flop, kFlopPerThread));
+  const Grid grid = choose_grid(kern, c, a.cols, threads_for(tiles, flop, kFlopPerThread));
   const int parts = grid.rows * grid.cols;
 
   // One plan for all parts, made for the largest: share() gives the last part the most.

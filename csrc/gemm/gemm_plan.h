@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "dispatch/cpu.h"
 #include "fastbn/gemm.h"
 #include "gemm/gemm_args.h"
+#include "runtime/cpu.h"
 
 namespace fastbn {
 namespace {
@@ -32,7 +32,13 @@ index_t columns_in(index_t most, index_t bytes, index_t nr, index_t n) {
                   balanced_step((n + nr - 1) / nr, std::max<index_t>(3, most / (bytes * nr))) * nr);
 }
 
-constexpr index_t kPage = 4096;  // bytes
+// Whether a register is two passes of the CPU's units.  Asked of the target in force: another one's registers
+// are what the units are made for.
+template <class T>
+bool double_pumped(const GemmKernels<T>& kern) {
+  return kern.width * index_t{sizeof(T)} == 64 && halves_64_bytes();
+}
+
 // A read where it lies streams, so many rows at a time, past a packed block of B of so many bytes that
 // stays in L2.  Blocks of 96 rows of A in L2 and all of B in L3 were 5 to 27 % slower at 128 rows and more
 // on Ice Lake, whose L3 takes 100 ns and gives a core 28 GB/s.
@@ -63,7 +69,7 @@ constexpr index_t kDense = 512;  // bytes
 // page long (256 x 128 at 16 rows: 99 GFLOP/s, without 111; 256 x 1024 at 8 rows: 108, and 95).
 template <class T, class M>
 index_t columns_before(const GemmKernels<T>& kern, const M& m) {
-  if (double_pumped() && m.row_stride * index_t{sizeof(T)} < kPage) return 0;
+  if (double_pumped(kern) && m.row_stride * index_t{sizeof(T)} < kPageBytes) return 0;
   if (m.row_stride % kern.width != 0 || m.cols <= 2 * kern.vectors * kern.width) return 0;
   return static_cast<index_t>(reinterpret_cast<std::uintptr_t>(m.data) / sizeof(T)) % kern.width;
 }
@@ -75,13 +81,13 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 // at 40 rows: 109 GFLOP/s unpacked, 134 packed), or those of the first of a few panels.
 template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
-  if (double_pumped()) {
+  if (double_pumped(kern)) {
     // Loads across lines are hidden, stores are not (300 x 200 at 24 rows: 100 GFLOP/s packed, 110 unpacked).
-    return (b.row_stride * index_t{sizeof(T)} % kPage == 0 ? 4 : 12) * kern.mr;
+    return (b.row_stride * index_t{sizeof(T)} % kPageBytes == 0 ? 4 : 12) * kern.mr;
   }
   if (b.row_stride % kern.width != 0) return 2 * kern.mr;
   if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
-  if (b.row_stride * index_t{sizeof(T)} % kPage == 0) return 4 * kern.mr;
+  if (b.row_stride * index_t{sizeof(T)} % kPageBytes == 0) return 4 * kern.mr;
   return lead != 0 ? 8 * kern.mr : 12 * kern.mr;
 }
 
@@ -90,14 +96,14 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
 // 24 by panels: 1.1 times as fast, 1024 x 1024 with k = 40: 0.9; Zen 4).
 template <class T>
 index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
-  const bool far = c.row_stride * index_t{sizeof(T)} >= kPage;
-  return double_pumped() && !far ? kern.most_steps_by_rows / 3 : kern.most_steps_by_rows;
+  const bool far = c.row_stride * index_t{sizeof(T)} >= kPageBytes;
+  return double_pumped(kern) && !far ? kern.most_steps_by_rows / 3 : kern.most_steps_by_rows;
 }
 
 // Contiguous rows a multiple of a page apart.
 template <class T>
 bool crowded(const Matrix<const T>& a) {
-  return a.col_stride == 1 && a.row_stride * index_t{sizeof(T)} % kPage == 0;
+  return a.col_stride == 1 && a.row_stride * index_t{sizeof(T)} % kPageBytes == 0;
 }
 
 // Whether each row tile turns B as it goes.  That saves the stores of a packed panel; its shuffles, again for
@@ -107,7 +113,7 @@ bool crowded(const Matrix<const T>& a) {
 template <class T>
 bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
   if (kern.turn_rows == 0 || b.col_stride == 1 || b.row_stride != 1) return false;
-  const bool many = double_pumped() && b.rows >= 2 * kLeastToTurn;
+  const bool many = double_pumped(kern) && b.rows >= 2 * kLeastToTurn;
   const index_t most = many ? kMostToSwap : kern.turn_rows;
   return b.rows >= kLeastToTurn && c.rows <= most && c.cols >= kern.width;
 }
@@ -233,10 +239,12 @@ struct Plan {
       const index_t step = rounded_up(balanced_step(k, kern.kc), kern.width);
       kc = c.rows <= kern.turn_rows && !pack_a ? k : std::min(k, step);
       mc = rounded_up(c.rows, kern.width);
+      // A last block of fewer columns than a register has lanes would take the slow way.
+      nc = std::min(nc, rounded_up(balanced_step(c.cols, kern.nc), kern.width));
     } else if (pack_b == PackB::never) {
       if (c.rows <= kern.mr) {
         kc = k;  // one row tile: B streams through once
-      } else if (b.row_stride * size >= kPage / 2 && !double_pumped()) {
+      } else if (b.row_stride * size >= kPageBytes / 2 && !double_pumped(kern)) {
         // Rows of B that are far apart: so many that their pages fit the first TLB (64), and that a
         // panel of them stays in L1, whose sets they would else crowd.  Zen 4 loses 1.05 to 1.25 by it.
         kc = balanced_step(k, kPieceOfPanel);

@@ -106,8 +106,7 @@ class RowsOfA {
 // read (1024 x 1024 at 8 and 16 rows, one thread of Zen 5: 204 and 211 GFLOP/s, 237 and 227 with four).
 template <class T>
 FASTBN_INLINE index_t rows_ahead(index_t b_k) {
-  constexpr index_t kPage = 4096;
-  return b_k * index_t{sizeof(T)} % kPage == 0 ? 4 : 16;
+  return b_k * index_t{sizeof(T)} % kPageBytes == 0 ? 4 : 16;
 }
 
 // The chain of multiply-adds of a tile.  With kPack, B is read where it lies and left packed: its

@@ -109,18 +109,19 @@ FASTBN_INLINE Vec<T> turn_step(const GemmBlock<T>& g, const T* from, index_t p, 
   return Vec<T>::load(lanes);
 }
 
-// R chains over all of k, each a register of `chains`.  Squares begin on a cache line where columns of B crowd a
-// set of L1: parts of two lines of each would be twice as many (1024 x 1024 at 8 rows, arrays 16 bytes past a
-// line: 69 to 92 GFLOP/s).
+// R chains over all of k, each a register of `chains`.  Where columns of B crowd a set of L1, whole groups come
+// first until squares begin on a cache line, or as near to one as B's elements lie to a group: parts of two lines
+// of each would be twice as many (1024 x 1024 at 8 rows, arrays 16 bytes past a line: 69 to 92 GFLOP/s).
 template <class T, int R>
 void turn_columns(const GemmBlock<T>& g, const T* a, const T* b, T* chains) {
-  constexpr index_t w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup, kPage = 4096 / sizeof(T);
+  constexpr index_t w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup;
   Vec<T> acc[R];
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) acc[i] = Vec<T>::load(chains + i * w);
   index_t k = g.k, before = 0;
   const auto address = reinterpret_cast<std::uintptr_t>(b) / sizeof(T);
-  if (g.b_k % kPage == 0) before = static_cast<index_t>(-address % w) / kGroup;
+  if (g.b_k * index_t{sizeof(T)} % kPageBytes == 0)
+    before = static_cast<index_t>(-address % w) / kGroup;
   const auto take = [&](index_t steps) FASTBN_INLINE_LAMBDA { b += steps, k -= steps; };
   if (before * kGroup <= k) {
     a = turn_groups<T, R>(g, a, b, before, acc);

@@ -1,14 +1,38 @@
-// What this CPU is: features by name, sizes of its data caches.
+// What this CPU is: features by name, sizes of its data caches, and its family where that decides what pays.
+#include "runtime/cpu.h"
+
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <string>
 
 #include "fastbn/runtime.h"
 
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
+
 namespace fastbn {
+
+namespace {
+
+#if defined(__x86_64__) || defined(__i386__)
+// The family of an AMD CPU, or 0.  (__builtin_cpu_is knows 19h from GCC 11 on.)
+unsigned amd_family() {
+  unsigned eax = 0, vendor[3] = {};
+  if (!__get_cpuid(0, &eax, &vendor[0], &vendor[2], &vendor[1])) return 0;
+  if (std::memcmp(vendor, "AuthenticAMD", sizeof(vendor)) != 0) return 0;
+  unsigned ebx = 0, ecx = 0, edx = 0;
+  __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+  const unsigned base = (eax >> 8) & 0xf;
+  return base == 0xf ? base + ((eax >> 20) & 0xff) : base;
+}
+#endif
+
+}  // namespace
 
 std::vector<std::string> cpu_features() {
   std::vector<std::string> names;
@@ -28,6 +52,16 @@ std::vector<std::string> cpu_features() {
   names.emplace_back("neon");
 #endif
   return names;
+}
+
+bool halves_64_bytes() {
+#if defined(__x86_64__) || defined(__i386__)
+  // Of AMD's family 19h only Zen 4 has AVX-512.
+  static const bool is_zen4 = amd_family() == 0x19 && __builtin_cpu_supports("avx512f");
+  return is_zen4;
+#else
+  return false;
+#endif
 }
 
 namespace {

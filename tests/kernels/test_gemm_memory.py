@@ -92,6 +92,18 @@ def test_alignment_changes_no_bit_where_panels_begin_on_a_line(
         assert (c == 7).all(), offset
 
 
+@pytest.mark.parametrize("m", [1, 8, 16, 33])
+def test_alignment_changes_no_bit_where_columns_of_b_are_a_page_apart(target, dtype, rng, m):
+    """Tiles that turn B begin with as many steps as lie before a cache line: at any offset."""
+    k = 8192 // np.dtype(dtype).itemsize
+    a, bt = normal(rng, m, k, dtype=dtype), normal(rng, 35, k, dtype=dtype)
+    for steps in (k, 5):  # of 5 steps, some offsets have more before the line
+        expected = bits(_core.gemm(a[:, :steps], np.ascontiguousarray(bt[:, :steps].T)))
+        for offset in range(0, 65, np.dtype(dtype).itemsize):
+            got = _core.gemm(a[:, :steps], at_offset(bt, offset)[:, :steps], trans_b=True)
+            assert bits(got) == expected, (steps, offset)
+
+
 @pytest.mark.parametrize(("k", "trans_b"), [(2, False), (37, True)])
 @pytest.mark.parametrize("beta", [0.0, 0.7])
 def test_surroundings_of_the_result_are_untouched(target, dtype, rng, k, trans_b, beta):

@@ -5,6 +5,6 @@ namespace fastbn {
 
 // Whether 64-byte operations are two passes of 32-byte units, as Zen 4's are: a multiply-add then takes as long
 // as a load, and shuffles run beside it.  That decides what pays, never what is computed.
-bool double_pumped();
+bool halves_64_bytes();
 
 }  // namespace fastbn
