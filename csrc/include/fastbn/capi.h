@@ -7,7 +7,8 @@
  *     if (!fastbn || fastbn->version < FASTBN_CAPI_VERSION) ... an older fastbn is installed
  *     int status = fastbn->sgemm(...);
  *
- * Arrays are C-contiguous but for the leading dimensions of the products.  What is written must not
+ * Arrays are C-contiguous but for the leading dimensions of the products, and begin where their element
+ * type may: at a multiple of 4 or 8 bytes, as C asks of every pointer.  What is written must not
  * overlap what is read, unless it says so.  No function needs Python's global lock or raises; all
  * may be called from several threads at once.  Those that return int return FASTBN_OK or, with
  * nothing written, one of the errors.  The s functions are of float, the d functions of double.

@@ -1,4 +1,5 @@
-// Views of memory that somebody else owns.  Strides count elements and may be negative or zero.
+// Views of memory that somebody else owns, at a multiple of an element's size.  Strides count elements and may
+// be negative or zero.
 #pragma once
 
 #include <cstddef>
