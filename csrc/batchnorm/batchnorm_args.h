@@ -42,7 +42,10 @@ struct BatchNormBlock {
   const T *slope, *constant;
   index_t channel_step;
   bool relu;
-  bool ahead;   // x and dy lie in memory: ask for them ahead
+  // x and dy lie in memory: ask for them ahead.  Channels first, that is for the row of the channel after this one,
+  // x_next and dy_next from each row.
+  bool ahead;
+  index_t x_next, dy_next;
   bool stream;  // out may be written past the caches
 };
 

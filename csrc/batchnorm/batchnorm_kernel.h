@@ -35,7 +35,7 @@ FASTBN_INLINE void sums(ChannelsLast<T>, const BatchNormBlock<T>& g, const Terms
 template <class T, class Terms>
 FASTBN_INLINE void sums(ChannelsFirst<T>, const BatchNormBlock<T>& g, const Terms& terms,
                         double* sum, double* second) {
-  sums_first<T>(terms, g.rows, g.cols, sum, second);
+  sums_first<T>(terms, g.rows, g.cols, g.ahead, sum, second);
 }
 
 template <class T, class Layout, bool kWeighted, bool kStream>

@@ -31,6 +31,14 @@ FASTBN_INLINE void add_lanes(double* total, Vec<T> v, index_t n = Vec<T>::kWidth
 
 // ---- the terms that a pass adds up for each element ----------------------------------------------
 
+// The lines of a row of the next channel, on their way to L2.
+template <class T>
+FASTBN_INLINE void ask_for_row(const T* row, index_t cols) {
+  for (index_t j = 0; j < cols; j += kLineBytes / index_t{sizeof(T)}) {
+    __builtin_prefetch(row + j, /*write=*/0, /*locality=*/2);
+  }
+}
+
 template <class T, class Layout, bool kWeighted>
 struct Deviations {  // d = x - center: w * d and w * d^2
   const BatchNormBlock<T> g;
@@ -38,6 +46,9 @@ struct Deviations {  // d = x - center: w * d and w * d^2
   struct Channel {
     Vec<T> center;
   };
+  FASTBN_INLINE void ask_for_next(index_t i) const {
+    ask_for_row(g.x + i * g.x_row + g.x_next, g.cols);
+  }
   template <class Lanes>
   FASTBN_INLINE Channel channel(index_t j, Lanes lanes) const {
     return {Layout::coefficient(center, j, lanes)};
@@ -65,6 +76,10 @@ struct Gradients {  // g and g * (x - mean)
   struct Channel {
     Vec<T> mean, scale, shift;
   };
+  FASTBN_INLINE void ask_for_next(index_t i) const {
+    ask_for_row(g.x + i * g.x_row + g.x_next, g.cols);
+    ask_for_row(g.dy + i * g.dy_row + g.dy_next, g.cols);
+  }
   template <class Lanes>
   FASTBN_INLINE Channel channel(index_t j, Lanes lanes) const {
     Channel c{};
@@ -230,14 +245,15 @@ FASTBN_INLINE double lane_sum(const double* lane, int n) {
 }
 
 template <class T, class Terms>
-FASTBN_INLINE void sums_first(const Terms& terms, index_t rows, index_t cols, double* sum,
-                              double* second) {
+FASTBN_INLINE void sums_first(const Terms& terms, index_t rows, index_t cols, bool ahead,
+                              double* sum, double* second) {
   constexpr index_t w = Vec<T>::kWidth, step = w * LaneTotals<T>::kChains;
   const typename Terms::Channel channel = terms.channel(0, AllLanes<T>{});
   LaneTotals<T> total;
   total.clear();
   index_t pending = 0;  // additions in each chain since the last flush
   for (index_t i = 0; i < rows; ++i) {
+    if (ahead) terms.ask_for_next(i);
     index_t j = 0;
     for (; j + step <= cols; j += step) {
       FASTBN_UNROLL
@@ -272,9 +288,9 @@ void moments_first_as(const BatchNormBlock<T>& g, const T* first, double n,
   const double values =
       kWeighted ? sum_of_weights(g, rows, cols) : static_cast<double>(rows * cols);
   double sum, squares;
-  sums_first<T>(Terms{g, first}, rows, cols, &sum, &squares);
+  sums_first<T>(Terms{g, first}, rows, cols, /*ahead=*/false, &sum, &squares);
   *m.center = static_cast<T>(static_cast<double>(*first) + sum / values);
-  sums_first<T>(Terms{g, m.center}, g.rows, g.cols, &sum, &squares);
+  sums_first<T>(Terms{g, m.center}, g.rows, g.cols, g.ahead, &sum, &squares);
   *m.offset = sum / n;
   *m.squares = squares - sum * *m.offset;
 }

@@ -298,7 +298,7 @@ Pool& pool() {
 void run_parts(int parts, void (*call)(const void* body, int part), const void* body,
                std::size_t bytes) {
   Pool& threads = pool();
-  if (parts > kMostThreads || !threads.acquire()) {
+  if (parts < 2 || parts > kMostThreads || !threads.acquire()) {
     for (int i = 0; i < parts; ++i) call(body, i);
     return;
   }
