@@ -19,15 +19,17 @@ double bytes_of(const ChannelView<T>& v) {
 // that and less than a page; four rows of a page or more are four streams.  (Zen 5, two threads, 65536 x 256, without
 // and with it in turn: forward 1.3 times as fast, backward 1.4, inference 1.8; where L3 has all, 0.90 to 0.95.  Row by
 // row, memory is read as well, but each load of a coefficient serves one row: 0.7 to 0.8 where L3 has all.)
-// Channels first, the sums of a channel ask for the next one's.  Its rows, an image of each sample, are as short, and
-// far apart.  (Backward 32 x 256 x 14 x 14 1.13 times as fast, 64 x 64 x 28 x 28 1.07 and forward 1.11; half of such an
-// x, or rows of 12 KB, 0.84 to 0.98.)
+//
+// Channels first, the sums of a channel ask for the next one's: its rows, an image of each sample, are as short and lie
+// far apart.  (Of x that is in no cache, backward 32 x 512 x 14 x 14 1.2 times as fast, 64 x 128 x 16 x 16 1.1 to 1.3,
+// forward 64 x 128 x 20 x 20 1.3, others 0.97 to 1.1; rows of 3 KB 0.8 to 1.0, half of such an x 0.84 to 1.0.)
 constexpr double kAheadBytes = 5 << 20;
-constexpr index_t kLeastAhead = 512, kTooLong = 4096;  // bytes of a row
+constexpr index_t kLeastAhead = 512, kStreams = 4096, kStreamsFirst = 2048;  // bytes of a row
 
 // What a call reads and writes in all its passes, in sizes of the last cache, from which on it writes past the caches.
 // A pass of such a call finds little of the one before, and leaves little to the caller's next step.  Of ghost batches
-// each counts for itself: it is read twice in a row.  (Zen 5, 32 MiB shared, two threads: forward and backward 1.1 to 1.3 times as fast, inference 1.1 to 1.4; 0.6 to 0.9 where all fits.)
+// each counts for itself: it is read twice in a row.  (Zen 5, 32 MiB shared, two threads: forward and backward 1.1 to
+// 1.3 times as fast, inference 1.1 to 1.4; 0.6 to 0.9 where all fits.)
 constexpr double kStreamedShare = 1.25;
 
 // The arrays of one call.
@@ -49,7 +51,8 @@ struct Arrays {
   bool ahead() const {
     const index_t row = (channels_last() ? x.channels : x.inner) * index_t{sizeof(T)};
     const double read = (bytes_of(x) + bytes_of(dy)) / num_threads();
-    return read > kAheadBytes && row >= kLeastAhead && row < kTooLong;
+    return read > kAheadBytes && row >= kLeastAhead &&
+           row < (channels_last() ? kStreams : kStreamsFirst);
   }
 
   // Whether what is written goes past the caches (kStreamedShare).
