@@ -1,5 +1,6 @@
 // The driver of softmax and softmax cross-entropy: threads split the rows; the losses of the rows
 // are added by one, in order.
+#include <algorithm>
 #include <cmath>
 
 #include "dispatch/dispatch.h"
@@ -16,9 +17,13 @@ CrossEntropyTargets<T> targets_of(const index_t* labels, double smoothing, index
           static_cast<T>(smoothing / static_cast<double>(cols))};
 }
 
+// A short row costs as much as one of so many values: its maximum and sum are taken across lanes.  (10 classes, 20 ns
+// a row: 1,024 rows on one thread took 13 and 7 us forward and backward, on two 7.5 and 3.6.)
+constexpr index_t kLeastRow = 64;
+
 template <class T>
 double row_bytes(index_t cols, int streams) {
-  return static_cast<double>(cols) * static_cast<double>(sizeof(T)) * streams;
+  return static_cast<double>(std::max(cols, kLeastRow)) * static_cast<double>(sizeof(T)) * streams;
 }
 
 }  // namespace
