@@ -1,11 +1,12 @@
-// The kernel self-test: every operation of the core on every target that this CPU can run, against
-// its reference, within the bound on its error.  It needs no Python, for cross-compiled and
+// The kernel self-test: the pool, and every operation of the core on every target that this CPU can run,
+// against its reference, within the bound on its error.  It needs no Python, for cross-compiled and
 // sanitized builds.  Exits with 1 if anything failed.
 #include "selftest.h"
 
 int main() {
   using namespace fastbn;
   selftest::Report report;
+  selftest::test_pool(report);
   std::string targets;
   for (const std::string& name : available_targets()) {
     set_target(name);

@@ -98,5 +98,6 @@ const char* type_name() {
 void test_gemm(Report& report);
 void test_batchnorm(Report& report);
 void test_nn(Report& report);
+void test_pool(Report& report);  // which has neither dtype nor target
 
 }  // namespace fastbn::selftest

@@ -1,0 +1,76 @@
+// The pool: every part once, on its own thread or on the caller's.
+#include <atomic>
+#include <map>
+#include <thread>
+
+#include "runtime/pool.h"
+#include "selftest.h"
+
+namespace fastbn::selftest {
+namespace {
+
+struct Call {
+  std::vector<std::atomic<int>> computed;
+  std::vector<std::thread::id> by;
+  explicit Call(int parts)
+      : computed(static_cast<std::size_t>(parts)), by(static_cast<std::size_t>(parts)) {}
+};
+
+void note(const void* body, int part) {
+  Call& call = **static_cast<Call* const*>(body);
+  const auto i = static_cast<std::size_t>(part);
+  call.by[i] = std::this_thread::get_id();
+  ++call.computed[i];
+}
+
+bool once_each(Call& call, int parts) {
+  Call* const body = &call;
+  run_parts(parts, &note, &body, sizeof(body));
+  for (const auto& times : call.computed) {
+    if (times != 1) return false;
+  }
+  return true;
+}
+
+// Calls of changing numbers of parts, none and more than the pool has threads for among them.
+void check_parts(Report& report) {
+  const auto caller = std::this_thread::get_id();
+  std::map<std::size_t, std::thread::id> owner;
+  for (int repeat = 0; repeat < 300; ++repeat) {
+    for (const int parts : {0, 1, 2, 3, 5, 2, kMostThreads + 1}) {
+      Call call(parts);
+      report.require(once_each(call, parts), "every part once");
+      for (std::size_t i = 0; i < call.by.size(); ++i) {
+        if (call.by[i] == caller) continue;
+        report.require(owner.try_emplace(i, call.by[i]).first->second == call.by[i],
+                       "a part on its own thread");
+      }
+      report.require(parts == 0 || call.by[0] == caller, "the first part on the caller's thread");
+    }
+  }
+}
+
+void check_callers(Report& report) {
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 3; ++c) {
+    callers.emplace_back([&] {
+      for (int repeat = 0; repeat < 300; ++repeat) {
+        Call call(3);
+        if (!once_each(call, 3)) ++wrong;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  report.require(wrong == 0, "every part once, of several callers' calls");
+}
+
+}  // namespace
+
+void test_pool(Report& report) {
+  report.at("pool");
+  check_parts(report);
+  check_callers(report);
+}
+
+}  // namespace fastbn::selftest
