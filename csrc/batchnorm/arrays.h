@@ -28,9 +28,10 @@ constexpr index_t kLeastAhead = 512, kStreams = 4096, kStreamsFirst = 2048;  // 
 
 // What a call reads and writes in all its passes, in sizes of the last cache, from which on it writes past the caches.
 // A pass of such a call finds little of the one before, and leaves little to the caller's next step.  Of ghost batches
-// each counts for itself: it is read twice in a row.  (Zen 5, 32 MiB shared, two threads: forward and backward 1.1 to
-// 1.3 times as fast, inference 1.1 to 1.4; 0.6 to 0.9 where all fits.)
-constexpr double kStreamedShare = 1.25;
+// each counts for itself: it is read twice in a row.  (Zen 5, 32 MiB shared, two threads, around these sizes: of x that
+// is in no cache 1.1 to 1.4 times as fast, inference up to 1.6; called over and over with the same arrays, channels last
+// 0.9 to 1.2, first 0.6 to 0.9 from the lower size on.)
+constexpr double kStreamedShare = 0.9, kStreamedShareFirst = 1.25;  // channels last and first
 
 // The arrays of one call.
 template <class T>
@@ -58,7 +59,8 @@ struct Arrays {
   // Whether what is written goes past the caches (kStreamedShare).
   bool stream() const {
     const double moved = reads * (bytes_of(x) + bytes_of(dy)) + bytes_of(out);
-    return last_level_bytes() > 0 && moved >= kStreamedShare * double(last_level_bytes());
+    const double share = channels_last() ? kStreamedShare : kStreamedShareFirst;
+    return last_level_bytes() > 0 && moved >= share * double(last_level_bytes());
   }
 
   // Rows [row, row + rows) of outer, as arrays of their own.
