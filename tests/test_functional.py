@@ -1,4 +1,5 @@
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -413,6 +414,19 @@ def test_momentum_none_needs_the_count():
                 x, None, None, mean, var, training=True, num_batches_tracked=count
             )
     assert not mean.any()
+
+
+def test_the_count_may_name_its_own_byte_order():
+    x = np.arange(6.0).reshape(3, 2)
+    native = np.dtype(np.int64)
+    named = native.newbyteorder("<" if sys.byteorder == "little" else ">")
+    count = np.zeros((), named)
+    functional.batch_norm(x, None, None, training=True, num_batches_tracked=count)
+    assert count == 1
+    with pytest.raises(TypeError, match="num_batches_tracked"):
+        functional.batch_norm(
+            x, None, None, training=True, num_batches_tracked=count.astype(native.newbyteorder())
+        )
 
 
 # -- the fused block -----------------------------------------------------------------------------

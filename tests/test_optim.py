@@ -199,6 +199,17 @@ def test_decay_may_be_switched_on_later(monkeypatch):
     assert np.all(net[0].weight.data != before["0.weight"])
 
 
+def test_another_parameter_may_take_a_place():
+    first, second = Parameter(np.zeros(3)), Parameter(np.zeros(3))
+    optimizer = SGD([first], lr=1.0)
+    optimizer.step()
+    optimizer.params[0] = second
+    second.grad[:] = 1
+    optimizer.step()
+    np.testing.assert_array_equal(second.data, -1)
+    np.testing.assert_array_equal(first.data, 0)
+
+
 def test_lr_is_settable():
     parameter = Parameter(np.zeros(3))
     parameter.grad[:] = 1

@@ -14,11 +14,6 @@ py::handle ndarray_type() {
 
 namespace {
 
-bool is_native(const py::dtype& dtype) {
-  const char order = dtype.byteorder();
-  return order == '=' || order == '|';
-}
-
 bool has_whole_strides(const py::array& a) {
   for (py::ssize_t i = 0; i < a.ndim(); ++i) {
     if (a.strides(i) % a.itemsize() != 0) return false;
@@ -110,6 +105,15 @@ bool overlaps_itself(const py::array& a) {
 }
 
 }  // namespace
+
+bool is_native(const py::dtype& dtype) {
+  constexpr std::uint16_t kOne = 1;
+  const char low_first =
+      *reinterpret_cast<const char*>(&kOne);  // 1 where the lowest byte comes first
+  const char order = dtype.byteorder();
+  // A dtype may name its own order, as that of newbyteorder('<') does.
+  return order == '=' || order == '|' || order == (low_first ? '<' : '>');
+}
 
 py::array input(const py::handle& object, const char* name) {
   py::array a = as_array(object, name);
@@ -228,18 +232,15 @@ py::array checked_out(const py::handle& out, const char* name, bool float32, con
   return a;
 }
 
-py::array array_for(const py::handle& out, const char* name, bool float32, const Shape& shape) {
-  if (out.is_none()) return new_array(float32, shape);
-  if (ResultWorkspace* workspace = workspace_of(out)) {
-    return workspace->lend(py::dtype(float32 ? kNumpyFloat32 : kNumpyFloat64), shape);
-  }
-  return checked_out(out, name, float32, shape);
-}
-
 }  // namespace
 
 Output::Output(const py::handle& out, const char* name, bool float32, const Shape& shape)
-    : array_(array_for(out, name, float32, shape)) {}
+    : array_(out.is_none() ? new_array(float32, shape) : checked_out(out, name, float32, shape)) {}
+
+Output Output::lendable(const py::handle& out, const char* name, bool float32, const Shape& shape) {
+  if (!is_workspace(out)) return Output(out, name, float32, shape);
+  return Output(lend(out, py::dtype(float32 ? kNumpyFloat32 : kNumpyFloat64), shape));
+}
 
 const py::array& Output::strided(bool load) {
   return is_plain(array_) ? array_ : temporary(load);

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fastbn/views.h"
@@ -45,6 +46,7 @@ std::string to_string(const Shape& shape);  // "(8, 10)"
 std::string type_name(const py::handle& object);
 std::string dtype_name(const py::array& array);
 
+bool is_native(const py::dtype& dtype);  // in its byte order
 bool is_float32(const py::array& array);
 void require_same_dtype(const py::array& a, const char* a_name, const py::array& b,
                         const char* b_name);
@@ -64,12 +66,16 @@ bool same_memory(const py::array& a, const py::array& b);
 // Makes `input` a copy if it overlaps `output`.
 void separate(py::array& input, const py::array& output);
 
-// Where a result goes: a new array, one that a layer's workspace lends, or the caller's `out=`, checked
-// for dtype, shape, writability and for elements that share memory.
+// Where a result goes: a new array, the caller's `out=`, checked for dtype, shape, writability and for
+// elements that share memory, or one that a layer's workspace lends.
 class Output {
  public:
-  // `out` is None, a ResultWorkspace or the caller's array.
+  // `out` is None or the caller's array.
   Output(const py::handle& out, const char* name, bool float32, const Shape& shape);
+
+  // `out` may be a ResultWorkspace, too: for results that are written before they are read, as what it lends
+  // holds arbitrary values.
+  static Output lendable(const py::handle& out, const char* name, bool float32, const Shape& shape);
 
   // The caller's array or the new or lent one.
   const py::array& array() const { return array_; }
@@ -82,6 +88,7 @@ class Output {
   py::array take();
 
  private:
+  explicit Output(py::array array) : array_(std::move(array)) {}
   const py::array& temporary(bool load);
 
   py::array array_;

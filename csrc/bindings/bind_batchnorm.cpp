@@ -97,7 +97,7 @@ BatchCount::BatchCount(const py::object& object) {
   }
   auto array = py::reinterpret_borrow<py::array>(object);
   const py::dtype dtype = array.dtype();
-  if (dtype.kind() != 'i' || dtype.itemsize() != sizeof(std::int64_t) || dtype.byteorder() != '=') {
+  if (dtype.kind() != 'i' || dtype.itemsize() != sizeof(std::int64_t) || !is_native(dtype)) {
     throw py::type_error("num_batches_tracked must be an array of int64, got " + dtype_name(array));
   }
   if (array.ndim() != 0 || !array.writeable()) {
@@ -286,7 +286,7 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   if (groups < 1) throw py::value_error("groups must be at least 1, got " + std::to_string(groups));
   if (training) require_enough_values(shape, axis, groups);
   const bool relu = wants_relu(activation);
-  Output out(out_object, "out", is_float32(x), shape);
+  Output out = Output::lendable(out_object, "out", is_float32(x), shape);
   RunningStatistics running(training ? mean_object : py::none(), var_object, is_float32(x),
                             channels);
   if (training) {
@@ -352,7 +352,7 @@ py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNo
   require_shape(dy, "dy", cache.shape, "the shape of x in the forward pass");
   const bool float32 = is_float32(cache.x);
   const py::ssize_t channels = cache.channels;
-  Output out(out_object, "out", float32, cache.shape);
+  Output out = Output::lendable(out_object, "out", float32, cache.shape);
   Output dgamma(dgamma_object, "dgamma", float32, {channels});
   Output dbeta(dbeta_object, "dbeta", float32, {channels});
   constexpr const char* why = " of the forward pass";

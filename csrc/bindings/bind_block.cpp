@@ -41,7 +41,8 @@ py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object
   const BatchNormMomentum taken = count.momentum(momentum, unbiased, !mean_object.is_none());
   require_number("eps", eps, 0, HUGE_VAL);
   require_enough_values(shape, 1, 1);
-  Output z(z_object, "z", float32, shape), y(y_object, "out", float32, shape);
+  Output z = Output::lendable(z_object, "z", float32, shape);
+  Output y = Output::lendable(y_object, "out", float32, shape);
   RunningStatistics running(mean_object, var_object, float32, channels);
   constexpr const char* needed = ", which the backward pass needs; give another array";
   for (const Output* out : {&z, &y}) {
@@ -141,8 +142,10 @@ py::tuple linear_batch_norm_backward_binding(
   const bool float32 = is_float32(x);
   const py::ssize_t channels = cache.channels;
   // Results that are not asked for have no elements.
-  Output dx(need_dx ? dx_object : py::none(), "dx", float32, need_dx ? shape_of(x) : Shape{0, 0});
-  Output dz(need_dx ? dz_object : py::none(), "dz", float32, need_dx ? shape_of(dy) : Shape{0, 0});
+  Output dx = Output::lendable(need_dx ? dx_object : py::none(), "dx", float32,
+                               need_dx ? shape_of(x) : Shape{0, 0});
+  Output dz = Output::lendable(need_dx ? dz_object : py::none(), "dz", float32,
+                               need_dx ? shape_of(dy) : Shape{0, 0});
   Output dweight(dweight_object, "dweight", float32, shape_of(weight));
   Output dbias(need_dbias ? dbias_object : py::none(), "dbias", float32,
                Shape{need_dbias ? channels : 0});
@@ -183,7 +186,8 @@ py::tuple linear_backward_binding(const py::object& dy_object, const py::object&
   require_shape(dy, "dy", {x.shape(0), weight.shape(1)}, "rows of x by columns of weight");
   const bool float32 = is_float32(x);
   // Results that are not asked for have no elements.
-  Output dx(need_dx ? dx_object : py::none(), "dx", float32, need_dx ? shape_of(x) : Shape{0, 0});
+  Output dx = Output::lendable(need_dx ? dx_object : py::none(), "dx", float32,
+                               need_dx ? shape_of(x) : Shape{0, 0});
   Output dweight(dweight_object, "dweight", float32, shape_of(weight));
   Output dbias(need_dbias ? dbias_object : py::none(), "dbias", float32,
                Shape{need_dbias ? weight.shape(1) : 0});

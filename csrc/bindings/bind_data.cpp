@@ -14,7 +14,7 @@ constexpr int kCContiguous = py::array::c_style;
 
 bool is_index_vector(const py::array& a) {
   return a.ndim() == 1 && a.dtype().kind() == 'i' && a.itemsize() == sizeof(index_t) &&
-         a.dtype().byteorder() == '=' && (a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+         is_native(a.dtype()) && (a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
 }
 
 void require_batch(const py::array& x, const py::array& indices, const py::array& out) {

@@ -33,7 +33,9 @@ py::array gemm_binding(const py::object& a_object, const py::object& b_object,
     throw py::value_error("beta is " + std::to_string(beta) +
                           " but c is None: there is nothing to scale");
   }
-  Output c(c_object, "c", is_float32(a), {m, n});
+  const Shape shape{m, n};
+  Output c = beta == 0 ? Output::lendable(c_object, "c", is_float32(a), shape)
+                       : Output(c_object, "c", is_float32(a), shape);
   if (!c_object.is_none()) {
     separate(a, c.array());
     separate(b, c.array());

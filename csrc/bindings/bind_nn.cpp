@@ -41,7 +41,7 @@ py::array activation_forward_binding(const std::string& name, const py::object& 
   const ActivationKind kind = kind_of(name);
   py::array x = input(x_object, "x");
   require_not_negative("slope", slope);  // else y would not tell the sign of x
-  Output out(out_object, "out", is_float32(x), shape_of(x));
+  Output out = Output::lendable(out_object, "out", is_float32(x), shape_of(x));
   prepare(x, out);
   const py::array y = out.contiguous();
   with_dtype(x, [&](auto zero) {
@@ -71,7 +71,7 @@ py::array activation_backward_binding(const std::string& name, const py::object&
   const ActivationKind kind = kind_of(name);
   auto [dy, saved] = gradient_operands(dy_object, saved_object, "saved");
   require_not_negative("slope", slope);
-  Output out(out_object, "out", is_float32(dy), shape_of(dy));
+  Output out = Output::lendable(out_object, "out", is_float32(dy), shape_of(dy));
   prepare(dy, out);
   prepare(saved, out);
   const py::array dx = out.contiguous();
@@ -103,7 +103,7 @@ Rows rows_of(const py::array& x, const char* name) {
 py::array softmax_binding(const py::object& x_object, const py::object& out_object) {
   py::array x = input(x_object, "x");
   const Rows shape = rows_of(x, "x");
-  Output out(out_object, "out", is_float32(x), shape_of(x));
+  Output out = Output::lendable(out_object, "out", is_float32(x), shape_of(x));
   prepare(x, out);
   const py::array y = out.contiguous();
   with_dtype(x, [&](auto zero) {
@@ -120,7 +120,7 @@ py::array softmax_backward_binding(const py::object& dy_object, const py::object
                                    const py::object& out_object) {
   auto [dy, y] = gradient_operands(dy_object, y_object, "y");
   const Rows shape = rows_of(dy, "dy");
-  Output out(out_object, "out", is_float32(dy), shape_of(dy));
+  Output out = Output::lendable(out_object, "out", is_float32(dy), shape_of(dy));
   prepare(dy, out);
   prepare(y, out);
   const py::array dx = out.contiguous();
@@ -191,7 +191,7 @@ py::array cross_entropy_backward_binding(const CrossEntropyCache& cache,
                                          const py::object& out_object) {
   const py::array& logits = cache.logits;
   const index_t rows = logits.shape(0), cols = logits.shape(1);
-  Output out(out_object, "out", is_float32(logits), shape_of(logits));
+  Output out = Output::lendable(out_object, "out", is_float32(logits), shape_of(logits));
   if (may_overlap(logits, out.array())) {
     throw py::value_error("out overlaps the logits of the forward pass");
   }

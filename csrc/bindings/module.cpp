@@ -2,8 +2,9 @@
 #include "bindings/array_view.h"
 #include "bindings/result_workspace.h"
 
-// No kernel or binding keeps state that threads share, but for the two settings of runtime.h, which
-// are atomic: the module needs no GIL.
+// No kernel or binding keeps state that threads share, but for the two settings of runtime.h, which are
+// atomic, and the memory of results (result_workspace.h), which is lent under the object's own lock: the
+// module needs no GIL.
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.attr("__version__") = FASTBN_VERSION;
   fastbn::bindings::register_workspace(m);

@@ -1,6 +1,8 @@
 #include "bindings/result_workspace.h"
 
-#include <algorithm>
+#include <pybind11/critical_section.h>
+
+#include <atomic>
 #include <cstdint>
 #include <utility>
 
@@ -23,12 +25,29 @@ char* aligned(const py::array& owner) {
   return reinterpret_cast<char*>((start + kAlignment - 1) / kAlignment * kAlignment);
 }
 
-}  // namespace
+bool is_idle(const py::array& owner) {
+  if (Py_REFCNT(owner.ptr()) > 1) return false;
+  // Without the GIL, what the last holder did in another thread comes before what is written now.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return true;
+}
 
-ResultWorkspace::Block& ResultWorkspace::block_of(py::ssize_t bytes) {
+class ResultWorkspace {
+ public:
+  struct Block {
+    py::array owner;
+    py::ssize_t bytes;
+  };
+  const Block& block_of(py::ssize_t bytes);
+
+ private:
+  std::vector<Block> blocks_;
+};
+
+const ResultWorkspace::Block& ResultWorkspace::block_of(py::ssize_t bytes) {
   auto unfit = blocks_.end();
   for (auto block = blocks_.begin(); block != blocks_.end(); ++block) {
-    if (Py_REFCNT(block->owner.ptr()) > 1) continue;
+    if (!is_idle(block->owner)) continue;
     if (block->bytes >= bytes) return *block;
     unfit = block;
   }
@@ -38,35 +57,40 @@ ResultWorkspace::Block& ResultWorkspace::block_of(py::ssize_t bytes) {
   return *blocks_.insert(blocks_.begin(), std::move(made));
 }
 
-py::array ResultWorkspace::lend(const py::dtype& dtype, const std::vector<py::ssize_t>& shape) {
+}  // namespace
+
+bool is_workspace(const py::handle& object) {
+  return py::type::handle_of(object).is(the_type);
+}
+
+py::array lend(const py::handle& workspace, const py::dtype& dtype,
+               const std::vector<py::ssize_t>& shape) {
   py::ssize_t bytes = dtype.itemsize();
   for (const py::ssize_t n : shape) bytes *= n;
-  const Block& block = block_of(bytes);
+  // Where there is no GIL, the object's own lock: until the new array holds the block.
+  const py::scoped_critical_section guard(workspace);
+  const auto& block = workspace.cast<ResultWorkspace&>().block_of(bytes);
   return py::array(dtype, shape, py::detail::c_strides(shape, dtype.itemsize()),
                    aligned(block.owner), block.owner);
 }
 
-ResultWorkspace* workspace_of(const py::handle& object) {
-  if (!py::type::handle_of(object).is(the_type)) return nullptr;
-  return object.cast<ResultWorkspace*>();
-}
-
 void register_workspace(py::module_& m) {
-  the_type =
-      py::class_<ResultWorkspace>(m, "Workspace")
-          .def(py::init<>())
-          .def(
-              "lend",
-              [](ResultWorkspace& workspace, const py::tuple& shape, const py::dtype& dtype) {
-                std::vector<py::ssize_t> sizes;
-                for (const py::handle& n : shape) sizes.push_back(n.cast<py::ssize_t>());
-                return workspace.lend(dtype, sizes);
-              },
-              py::arg("shape"), py::arg("dtype"))
-          // A copy of a layer grows its own.
-          .def("__reduce__", [](const py::object& self) {
-            return py::make_tuple(py::type::of(self), py::tuple());
-          });
+  the_type = py::class_<ResultWorkspace>(m, "Workspace")
+                 .def(py::init<>())
+                 .def(
+                     "lend",
+                     [](const py::object& self, const py::tuple& shape, const py::dtype& dtype) {
+                       // Of numbers only: a reference at an arbitrary address would be followed.
+                       if (dtype.kind() == 'O') throw py::type_error("no memory for objects");
+                       std::vector<py::ssize_t> sizes;
+                       for (const py::handle& n : shape) sizes.push_back(n.cast<py::ssize_t>());
+                       return lend(self, dtype, sizes);
+                     },
+                     py::arg("shape"), py::arg("dtype"))
+                 // A copy of a layer grows its own.
+                 .def("__reduce__", [](const py::object& self) {
+                   return py::make_tuple(py::type::of(self), py::tuple());
+                 });
 }
 
 }  // namespace fastbn::bindings

@@ -13,25 +13,13 @@
 
 namespace fastbn::bindings {
 
-class ResultWorkspace {
- public:
-  // A C-contiguous array that nobody else holds, at a multiple of 64 bytes; its values are arbitrary.
-  // The same memory again once it is free; a smaller array lies at the start of a larger block, so
-  // that the last, smaller batch of an epoch does not cost the large block.
-  pybind11::array lend(const pybind11::dtype& dtype, const std::vector<pybind11::ssize_t>& shape);
+bool is_workspace(const pybind11::handle& object);
 
- private:
-  struct Block {
-    pybind11::array owner;
-    pybind11::ssize_t bytes;
-  };
-  Block& block_of(pybind11::ssize_t bytes);
-
-  std::vector<Block> blocks_;
-};
-
-// The workspace that an object is, or null.
-ResultWorkspace* workspace_of(const pybind11::handle& object);
+// A C-contiguous array that nobody else holds, at a multiple of 64 bytes; its values are arbitrary.  The
+// same memory again once it is free; a smaller array lies at the start of a larger block, so that the last,
+// smaller batch of an epoch does not cost the large block.  Several threads may ask one workspace.
+pybind11::array lend(const pybind11::handle& workspace, const pybind11::dtype& dtype,
+                     const std::vector<pybind11::ssize_t>& shape);
 
 void register_workspace(pybind11::module_& m);
 

@@ -21,8 +21,8 @@ _C_API: object  # the capsule of fastbn/capi.h
 class Workspace:
     """A layer's results' memory: lent uninitialized, and again once nobody holds the array.
 
-    Every `out` may be one.  A smaller array is lent from the start of a larger block: the last,
-    smaller batch of an epoch does not cost the large block.
+    An argument of type `Out` may be one; `c` of `gemm` if beta is 0.  A smaller array is lent from
+    the start of a larger block: the last, smaller batch of an epoch does not cost the large block.
     """
 
     def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -46,7 +46,7 @@ def gemm(
 def matmul(a: object, b: object, out: object, /) -> Any:
     """Product of two matrices, or NotImplemented for what only `fastbn.matmul` can see to."""
 
-def column_sums(x: Array, out: Out = None) -> Array: ...
+def column_sums(x: Array, out: Array | None = None) -> Array: ...
 
 # -- batchnorm -----------------------------------------------------------------------------------
 

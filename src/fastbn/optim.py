@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from operator import attrgetter, is_
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -33,6 +34,9 @@ _RANGES = {
     "weight_decay": (0.0, math.inf),
     "steps": (0, math.inf),
 }
+
+
+_DATA = attrgetter("data")
 
 
 class _Segment(NamedTuple):
@@ -74,7 +78,7 @@ class Optimizer(ABC):
         self._state_names = state_names
         self._state: list[dict[str, Array]] = [{} for _ in self.params]  # views of the segments'
         self._segments: list[_Segment] = []
-        self._moves = 0  # `Parameter.moves` when the segments were made
+        self._homes: list[Array] = []  # the parameters' arrays as the segments hold them
         self._decaying = False
 
     def step(self) -> None:
@@ -130,7 +134,7 @@ class Optimizer(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the segments, which point into memory that a copy does not share."""
-        return {**vars(self), "_segments": []}
+        return {**vars(self), "_segments": [], "_homes": []}
 
     def _numbers(self) -> dict[str, float]:
         return {name: getattr(self, name) for name in ("steps", *self.hyperparameters)}
@@ -146,10 +150,12 @@ class Optimizer(ABC):
 
     def _settle(self) -> None:
         """Make the segments, or make them anew where parameters have moved."""
-        decaying, moves = self.weight_decay > 0, Parameter.moves
-        if self._segments and decaying == self._decaying and moves == self._moves:
+        homes = list(map(_DATA, self.params))
+        decaying = self.weight_decay > 0
+        if self._segments and decaying == self._decaying and all(map(is_, homes, self._homes)):
             return
-        self._moves, self._decaying = moves, decaying
+        self._segments = []  # stays so if memory runs out, and the next step tries again
+        self._homes, self._decaying = homes, decaying
         self._segments = [self._segment(run) for run in self._runs()]
 
     def _runs(self) -> list[list[int]]:

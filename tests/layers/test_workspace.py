@@ -1,9 +1,12 @@
 import copy
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from fastbn import _core
 from fastbn._core import Workspace
 from fastbn.layers import (
     GELU,
@@ -98,6 +101,73 @@ def test_a_copy_has_its_own():
     workspace = Workspace()
     where = address(workspace.lend((50,), F32))
     assert address(copy.deepcopy(workspace).lend((50,), F32)) != where
+
+
+X, W, V = (np.ones(shape, np.float32) for shape in [(4, 3), (3, 3), (3,)])
+
+
+def copies(n):
+    return [V.copy() for _ in range(n)]
+
+
+def batch_norm(mean, var):
+    return _core.batch_norm(X, V, V, mean, var, True)
+
+
+def block(mean, var):
+    return _core.linear_batch_norm(X, W, V, V, V, mean, var, 0.1, 1e-5, True, True)
+
+
+def block_backward(**to):
+    cache = block(*copies(2))[1]
+    return _core.linear_batch_norm_backward(X, X, W, cache, True, True, **to)
+
+
+# What a kernel reads before it writes it, or leaves with its caller.
+NOT_LENT = {
+    "c of beta above 0": lambda lent: _core.gemm(X, W, lent, 1.0, 1.0),
+    "c of beta NaN": lambda lent: _core.gemm(X, W, lent, 1.0, float("nan")),
+    "column sums": lambda lent: _core.column_sums(X, lent),
+    "param of sgd": lambda lent: _core.sgd_update(lent, V, None, 0.1),
+    "velocity": lambda lent: _core.sgd_update(*copies(2), lent, 0.1, 0.9),
+    "param of adam": lambda lent: _core.adam_update(lent, *copies(3), step=1, lr=0.1),
+    "m": lambda lent: _core.adam_update(*copies(2), lent, *copies(1), step=1, lr=0.1),
+    "v": lambda lent: _core.adam_update(*copies(3), lent, step=1, lr=0.1),
+    "running_mean": lambda lent: batch_norm(lent, V.copy()),
+    "running_var": lambda lent: batch_norm(V.copy(), lent),
+    "running_mean of the block": lambda lent: block(lent, V.copy()),
+    "running_var of the block": lambda lent: block(V.copy(), lent),
+    "dweight": lambda lent: block_backward(dweight=lent),
+    "dbias": lambda lent: block_backward(dbias=lent),
+    "dgamma": lambda lent: block_backward(dgamma=lent),
+    "dbeta": lambda lent: block_backward(dbeta=lent),
+    "dweight of linear": lambda lent: _core.linear_backward(X, X, W, dweight=lent),
+    "dbias of linear": lambda lent: _core.linear_backward(X, X, W, dbias=lent),
+}
+
+
+@pytest.mark.parametrize("call", NOT_LENT.values(), ids=NOT_LENT.keys())
+def test_what_is_read_or_kept_is_not_lent(call):
+    with pytest.raises(TypeError, match=r"Workspace|object"):
+        call(Workspace())
+
+
+def test_objects_are_not_lent():
+    with pytest.raises(TypeError, match="objects"):
+        Workspace().lend((3,), np.dtype(object))
+
+
+def test_threads_that_share_one_get_different_memory():
+    workspace = Workspace()
+    at_once = threading.Barrier(4)
+
+    def borrow(_):
+        at_once.wait()
+        return [workspace.lend((50,), F32) for _ in range(200)]
+
+    with ThreadPoolExecutor(4) as team:
+        lent = [array for arrays in team.map(borrow, range(4)) for array in arrays]
+    assert len(set(map(address, lent))) == len(lent)
 
 
 LAYERS = [

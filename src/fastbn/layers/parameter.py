@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -51,8 +51,6 @@ class Parameter:
 
     __slots__ = ("_data", "_grad", "decay", "place")
 
-    moves: ClassVar[int] = 0  # of all parameters: as long as it stays, all lie where they lay
-
     def __init__(self, data: Array, *, decay: bool = True) -> None:
         if not isinstance(data, np.ndarray) or data.dtype not in (np.float32, np.float64):
             kind = getattr(data, "dtype", type(data).__name__)
@@ -95,7 +93,6 @@ class Parameter:
         new_grad[...] = self._grad
         self._data.flags.writeable = self._grad.flags.writeable = False
         self._data, self._grad, self.place = new_data, new_grad, place
-        Parameter.moves += 1
 
     def __reduce__(self) -> tuple[object, ...]:
         # A copy stands alone: the flat arrays are a matter of the net that it was copied from.
