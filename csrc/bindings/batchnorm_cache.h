@@ -41,8 +41,11 @@ struct BatchNormCache {
   py::array row(int i) const;
 };
 
+constexpr const char* kTooFew = "batch statistics need more than 1 value per channel when training";
 constexpr const char* kBothWritten = ", and both are written";
 
+// Of the sizes of axes [begin, end).
+py::ssize_t product(const Shape& shape, int begin, int end);
 // A checked per-channel argument.
 std::optional<py::array> channel_vector(const py::object& object, const char* name,
                                         const py::array& x, py::ssize_t channels);

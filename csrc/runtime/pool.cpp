@@ -4,8 +4,8 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 
 #if defined(__linux__)
@@ -107,8 +107,8 @@ bool spin(std::chrono::microseconds limit, std::chrono::microseconds alone,
 }
 
 // A part of a call: the last call in which a thread took it, and in which one finished it.  A part's
-// own worker writes both lines; its caller reads `finished`, and writes `taken` only where the worker
-// is late.
+// own worker writes both lines; its caller reads `finished`, and writes them only where the worker is
+// late.
 struct Part {
   alignas(kLine) std::atomic<std::uint64_t> taken{0};
   alignas(kLine) std::atomic<std::uint64_t> finished{0};
@@ -130,11 +130,11 @@ class Pool {
   void run(int parts, void (*function)(const void*, int), const void* body, std::size_t bytes) {
     start_workers(parts - 1);
     function_ = function, body_ = body, body_bytes_ = bytes;
-    const std::uint64_t call = number(call_.load(std::memory_order_relaxed)) + 1;
-    call_.store(call << kPartsBits | static_cast<std::uint64_t>(parts), std::memory_order_release);
     const int cpu = current_cpu();
     const bool moved = home_.load(std::memory_order_relaxed) != cpu;
     if (moved) home_.store(cpu, std::memory_order_relaxed);
+    const std::uint64_t call = number(call_.load(std::memory_order_relaxed)) + 1;
+    call_.store(call << kPartsBits | static_cast<std::uint64_t>(parts), std::memory_order_release);
     const bool woken = wake_sleepers(moved ? cpu : -1);
     function(body, 0);
     finish(call, parts, woken || workers_ < parts - 1);
@@ -148,9 +148,10 @@ class Pool {
 
   void start_workers(int wanted) {
     try {
-      for (; workers_ < wanted; ++workers_) std::thread([this, i = workers_] { work(i); }).detach();
-    } catch (const std::system_error&) {
-      // No more threads to be had: the caller takes the parts of those that are missing.
+      for (; workers_ < wanted; ++workers_)
+        std::thread([this, i = workers_.load()] { work(i); }).detach();
+    } catch (const std::exception&) {
+      // No more threads, or no memory for one: others take the parts of those that are missing.
     }
   }
 
@@ -229,6 +230,14 @@ class Pool {
       const std::uint64_t call = call_.load();
       seen = number(call);
       if (index + 1 < parts_of(call) && own.take(seen)) compute(index + 1, seen);
+      help(call);
+    }
+  }
+
+  // Parts without a thread of their own, where the system gave fewer than were asked for.
+  void help(std::uint64_t call) {
+    for (int i = workers_.load(std::memory_order_relaxed) + 1; i < parts_of(call); ++i) {
+      if (parts_[i].take(number(call))) compute(i, number(call));
     }
   }
 
@@ -253,7 +262,6 @@ class Pool {
 
   // The caller's own.
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
-  int workers_ = 0;
   int lonely_ = 0;  // calls since a worker last took a part
   // Written by every call, read by the workers.
   alignas(kLine) std::atomic<std::uint64_t> call_{0};
@@ -262,6 +270,7 @@ class Pool {
   std::size_t body_bytes_ = 0;
   // Seldom written.
   alignas(kLine) std::atomic<int> home_{-1};  // the caller's CPU
+  std::atomic<int> workers_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<bool> caller_sleeps_{false};
   const Cpus cpus_;
