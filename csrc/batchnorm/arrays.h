@@ -22,8 +22,10 @@ double bytes_of(const ChannelView<T>& v) {
 //
 // Channels first, the sums of a channel ask for the next one's: its rows, an image of each sample, are as short and lie
 // far apart.  (Of x that is in no cache, backward 32 x 512 x 14 x 14 1.2 times as fast, 64 x 128 x 16 x 16 1.1 to 1.3,
-// forward 64 x 128 x 20 x 20 1.3, others 0.97 to 1.1; rows of 3 KB 0.8 to 1.0, half of such an x 0.84 to 1.0.)
-constexpr double kAheadBytes = 5 << 20;
+// forward 64 x 128 x 20 x 20 1.3, others 0.97 to 1.1; rows of 3 KB 0.8 to 1.0, half of such an x 0.84 to 1.0.)  L2 must
+// hold a channel and the next: of N x 64 x 16 x 16 with 256 KiB of x or of x and dy a channel forward 1.14, backward
+// 1.01, with 512 KiB 1.03 and 0.97, with 1 MiB 1.01 and 0.91, with 2 MiB 0.89 and 0.86.
+constexpr double kAheadBytes = 5 << 20, kAheadChannel = 256 << 10;
 constexpr index_t kLeastAhead = 512, kStreams = 4096, kStreamsFirst = 2048;  // bytes of a row
 
 // What a call reads and writes in all its passes, in sizes of the last cache, from which on it writes past the caches.
@@ -51,9 +53,10 @@ struct Arrays {
 
   bool ahead() const {
     const index_t row = (channels_last() ? x.channels : x.inner) * index_t{sizeof(T)};
-    const double read = (bytes_of(x) + bytes_of(dy)) / num_threads();
-    return read > kAheadBytes && row >= kLeastAhead &&
-           row < (channels_last() ? kStreams : kStreamsFirst);
+    const double read = bytes_of(x) + bytes_of(dy);
+    if (read <= kAheadBytes * num_threads() || row < kLeastAhead) return false;
+    if (channels_last()) return row < kStreams;
+    return row < kStreamsFirst && read <= kAheadChannel * double(x.channels);
   }
 
   // Whether what is written goes past the caches (kStreamedShare).
