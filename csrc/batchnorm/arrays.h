@@ -23,16 +23,16 @@ double bytes_of(const ChannelView<T>& v) {
 // Channels first, the sums of a channel ask for the next one's: its rows, an image of each sample, are as short and lie
 // far apart.  (Of x that is in no cache, backward 32 x 512 x 14 x 14 1.2 times as fast, 64 x 128 x 16 x 16 1.1 to 1.3,
 // forward 64 x 128 x 20 x 20 1.3, others 0.97 to 1.1; rows of 3 KB 0.8 to 1.0, half of such an x 0.84 to 1.0.)  L2 must
-// hold a channel and the next: of N x 64 x 16 x 16 with 256 KiB of x or of x and dy a channel forward 1.14, backward
-// 1.01, with 512 KiB 1.03 and 0.97, with 1 MiB 1.01 and 0.91, with 2 MiB 0.89 and 0.86.
+// hold a channel and the next.  (Zen 3, 512 KiB of L2, images of 16 x 16; a channel of x, backward of x and dy, has 256
+// KiB: forward 1.14 times as fast, backward 1.01; 512 KiB: 1.03 and 0.97; 1 MiB: 1.01 and 0.91; 2 MiB: 0.89 and 0.86.)
 constexpr double kAheadBytes = 5 << 20, kAheadChannel = 256 << 10;
 constexpr index_t kLeastAhead = 512, kStreams = 4096, kStreamsFirst = 2048;  // bytes of a row
 
 // What a call reads and writes in all its passes, in sizes of the last cache, from which on it writes past the caches.
 // A pass of such a call finds little of the one before, and leaves little to the caller's next step.  Of ghost batches
 // each counts for itself: it is read twice in a row.  (Zen 5, 32 MiB shared, two threads, around these sizes: of x that
-// is in no cache 1.1 to 1.4 times as fast, inference up to 1.6; called over and over with the same arrays, channels last
-// 0.9 to 1.2, first 0.6 to 0.9 from the lower size on.)
+// is in no cache 1.1 to 1.4 times as fast, inference up to 1.6; called over and over with the same arrays, channels
+// last 0.9 to 1.2, first 0.6 to 0.9 from the lower size on.)
 constexpr double kStreamedShare = 0.9, kStreamedShareFirst = 1.25;  // channels last and first
 
 // The arrays of one call.
