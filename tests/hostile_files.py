@@ -16,18 +16,18 @@ from fastbn.datasets import Dataset
 Array = np.ndarray[Any, Any]
 
 MEMORY_LIMIT = 64 << 20
-SECONDS = 1.0
+SECONDS = 10.0  # what runs away takes minutes; a deep header 0.6 to 1.1 in NumPy itself
 
 
 @contextmanager
 def refused(*words: object) -> Iterator[None]:
-    """Expect a ValueError with all the words, within 64 MiB and a second of processor time."""
+    """Expect a ValueError with all the words, within 64 MiB and 10 s of this thread's time."""
     tracemalloc.start()
-    start = time.process_time()
+    start = time.thread_time()
     try:
         with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are checked below
             yield
-        seconds = time.process_time() - start
+        seconds = time.thread_time() - start
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
