@@ -210,6 +210,58 @@ def test_another_parameter_may_take_a_place():
     np.testing.assert_array_equal(first.data, 0)
 
 
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_another_parameter_does_not_inherit_the_state(make):
+    first, second, alone = (Parameter(np.zeros(3)) for _ in range(3))
+    optimizer = make([first])
+    first.grad[:] = 3
+    optimizer.step()
+    optimizer.params[0] = second
+    reference = make([alone])
+    reference.steps = 1  # Adam corrects its averages by the count of steps
+    second.grad[:] = alone.grad[:] = 1
+    for _ in range(3):
+        optimizer.step()
+        reference.step()
+    np.testing.assert_array_equal(second.data, alone.data)
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_parameters_may_join_leave_and_change_places(make):
+    a, b, c = parameters = [Parameter(np.zeros(n)) for n in (3, 4, 5)]
+    alone = [Parameter(np.zeros(n)) for n in (3, 4, 5)]
+    optimizer, references = make([a, b]), [make([p]) for p in alone]
+    for parameter in (*parameters, *alone):
+        parameter.grad[:] = parameter.data.size
+    for present in ([a, b], [a, b, c], [c, a, b], [c, b]):
+        optimizer.params[:] = present
+        optimizer.step()
+        for parameter, reference in zip(parameters, references, strict=True):
+            reference.steps = optimizer.steps - 1
+            if any(parameter is p for p in present):
+                reference.step()
+    for parameter, other in zip(parameters, alone, strict=True):
+        np.testing.assert_array_equal(parameter.data, other.data)
+
+
+def test_wrong_parameters_are_refused_later_too():
+    first, second = Parameter(np.zeros(3)), Parameter(np.zeros(3))
+    optimizer = SGD([first, second], lr=1.0)
+    optimizer.step()
+    first.grad[:] = 1
+    for wrong, error in [
+        ([first, first], ValueError),
+        ([], ValueError),
+        ([3], (TypeError, AttributeError)),
+    ]:
+        optimizer.params[:] = wrong
+        for _ in range(2):
+            with pytest.raises(error):
+                optimizer.step()
+    assert optimizer.steps == 1
+    assert not first.data.any()
+
+
 def test_lr_is_settable():
     parameter = Parameter(np.zeros(3))
     parameter.grad[:] = 1

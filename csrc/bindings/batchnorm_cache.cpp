@@ -91,10 +91,11 @@ BatchCount::BatchCount(const py::object& object) {
   if (dtype.kind() != 'i' || dtype.itemsize() != sizeof(std::int64_t) || !is_native(dtype)) {
     throw py::type_error("num_batches_tracked must be an array of int64, got " + dtype_name(array));
   }
-  if (array.ndim() != 0 || !array.writeable()) {
-    throw py::value_error("num_batches_tracked must have shape () and be writeable, got shape " +
+  if (array.ndim() != 0) {
+    throw py::value_error("num_batches_tracked must have shape (), got " +
                           to_string(shape_of(array)));
   }
+  if (!array.writeable()) throw py::value_error("num_batches_tracked is read-only");
   count_ = std::move(array);
 }
 
@@ -106,7 +107,8 @@ BatchNormMomentum BatchCount::momentum(std::optional<double> momentum, bool unbi
   }
   if (!tracked) return {0, unbiased};
   if (!count_) {
-    throw py::value_error("momentum=None, the cumulative average, needs num_batches_tracked");
+    throw py::value_error(
+        "momentum=None, the cumulative average, needs num_batches_tracked, got None");
   }
   return {0, unbiased, value()};
 }

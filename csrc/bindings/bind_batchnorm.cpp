@@ -218,6 +218,11 @@ py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNo
   require_apart(out.array(), "out", cache.x, "the x", why);
   require_apart(dgamma.array(), "dgamma", cache.x, "the x", why);
   require_apart(dbeta.array(), "dbeta", cache.x, "the x", why);
+  if (cache.weights) {
+    require_apart(out.array(), "out", *cache.weights, "the weights", why);
+    require_apart(dgamma.array(), "dgamma", *cache.weights, "the weights", why);
+    require_apart(dbeta.array(), "dbeta", *cache.weights, "the weights", why);
+  }
   require_apart(dgamma.array(), "dgamma", out.array(), "out", kBothWritten);
   require_apart(dbeta.array(), "dbeta", out.array(), "out", kBothWritten);
   require_apart(dgamma.array(), "dgamma", dbeta.array(), "dbeta", kBothWritten);

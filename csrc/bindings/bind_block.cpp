@@ -12,6 +12,11 @@
 namespace fastbn::bindings {
 namespace {
 
+struct Result {
+  Output* output;
+  const char* name;
+};
+
 void require_product(const py::array& x, const py::array& weight) {
   require_ndim(x, "x", 2);
   require_ndim(weight, "weight", 2);
@@ -45,10 +50,10 @@ py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object
   Output y = Output::lendable(y_object, "out", float32, shape);
   RunningStatistics running(mean_object, var_object, float32, channels);
   constexpr const char* needed = ", which the backward pass needs; give another array";
-  for (const Output* out : {&z, &y}) {
-    require_apart(out->array(), "out", x, "x", needed);
-    require_apart(out->array(), "out", weight, "weight", needed);
-    running.require_apart_from(out->array(), "out", kBothWritten);
+  for (const auto& [out, name] : {Result{&z, "z"}, Result{&y, "out"}}) {
+    require_apart(out->array(), name, x, "x", needed);
+    require_apart(out->array(), name, weight, "weight", needed);
+    running.require_apart_from(out->array(), name, kBothWritten);
     for (auto* in : {&bias, &gamma, &beta}) {
       if (*in) separate(**in, out->array());
     }
@@ -112,13 +117,13 @@ py::array linear_batch_norm_inference_binding(
 }
 
 // Refuses results that share memory, and copies operands that share it with a result.
-void separate_results(std::initializer_list<Output*> results,
+void separate_results(std::initializer_list<Result> results,
                       std::initializer_list<py::array*> operands) {
-  for (Output* const& a : results) {
-    for (Output* const* b = results.begin(); *b != a; ++b) {
-      require_apart(a->array(), "a gradient", (*b)->array(), "another", kBothWritten);
+  for (const Result& a : results) {
+    for (const Result* b = results.begin(); b != &a; ++b) {
+      require_apart(a.output->array(), a.name, b->output->array(), b->name, kBothWritten);
     }
-    for (py::array* in : operands) separate(*in, a->array());
+    for (py::array* in : operands) separate(*in, a.output->array());
   }
 }
 
@@ -151,7 +156,13 @@ py::tuple linear_batch_norm_backward_binding(
                Shape{need_dbias ? channels : 0});
   Output dgamma(dgamma_object, "dgamma", float32, {channels});
   Output dbeta(dbeta_object, "dbeta", float32, {channels});
-  separate_results({&dx, &dz, &dweight, &dbias, &dgamma, &dbeta}, {&dy, &x, &weight, &z});
+  separate_results({{&dx, "dx"},
+                    {&dz, "dz"},
+                    {&dweight, "dweight"},
+                    {&dbias, "dbias"},
+                    {&dgamma, "dgamma"},
+                    {&dbeta, "dbeta"}},
+                   {&dy, &x, &weight, &z});
   if (dy.shape(1) > 1 && dy.strides(1) != dy.itemsize()) dy = contiguous(dy);
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);
@@ -191,7 +202,7 @@ py::tuple linear_backward_binding(const py::object& dy_object, const py::object&
   Output dweight(dweight_object, "dweight", float32, shape_of(weight));
   Output dbias(need_dbias ? dbias_object : py::none(), "dbias", float32,
                Shape{need_dbias ? weight.shape(1) : 0});
-  separate_results({&dx, &dweight, &dbias}, {&dy, &x, &weight});
+  separate_results({{&dx, "dx"}, {&dweight, "dweight"}, {&dbias, "dbias"}}, {&dy, &x, &weight});
   if (dy.shape(1) > 1 && dy.strides(1) != dy.itemsize()) dy = contiguous(dy);
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);

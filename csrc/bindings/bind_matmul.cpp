@@ -46,7 +46,7 @@ bool as_operand(PyObject* object, Operand* operand) {
   if (a->nd != 2 || (a->flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0) return false;
   const py::dtype dtype = py::reinterpret_borrow<py::dtype>(a->descr);
   const int type = dtype.num();
-  if ((type != kNumpyFloat32 && type != kNumpyFloat64) || dtype.byteorder() != '=') return false;
+  if ((type != kNumpyFloat32 && type != kNumpyFloat64) || !is_native(dtype)) return false;
   const py::ssize_t mask = (type == kNumpyFloat32 ? sizeof(float) : sizeof(double)) - 1;
   if (((a->strides[0] | a->strides[1]) & mask) != 0) return false;
   *operand = {a, type};

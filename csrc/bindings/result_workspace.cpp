@@ -4,7 +4,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 #include <utility>
+
+#include "bindings/array_view.h"
 
 namespace fastbn::bindings {
 
@@ -25,36 +28,73 @@ char* aligned(const py::array& owner) {
   return reinterpret_cast<char*>((start + kAlignment - 1) / kAlignment * kAlignment);
 }
 
+// Whether the workspace alone holds the array.  Without the GIL a count is two numbers that are not read at
+// once, one of the thread that made the array and one of all others: only the maker can tell, and any
+// other thread is lent new memory.  Python 3.13 without the GIL has no such question to ask.
 bool is_idle(const py::array& owner) {
-  if (Py_REFCNT(owner.ptr()) > 1) return false;
-  // Without the GIL, what the last holder did in another thread comes before what is written now.
+#if !defined(Py_GIL_DISABLED)
+  return Py_REFCNT(owner.ptr()) == 1;
+#elif PY_VERSION_HEX >= 0x030E0000
+  if (!PyUnstable_Object_IsUniquelyReferenced(owner.ptr())) return false;
+  // What the last holder did in another thread comes before what is written now.
   std::atomic_thread_fence(std::memory_order_acquire);
   return true;
+#else
+  return false;
+#endif
 }
 
 class ResultWorkspace {
  public:
+  // By value: the caller holds the memory, so that nobody else is lent it.
+  py::array owner_of(py::ssize_t bytes);
+
+ private:
   struct Block {
     py::array owner;
     py::ssize_t bytes;
   };
-  const Block& block_of(py::ssize_t bytes);
-
- private:
+  void keep(Block made);
   std::vector<Block> blocks_;
 };
 
-const ResultWorkspace::Block& ResultWorkspace::block_of(py::ssize_t bytes) {
-  auto unfit = blocks_.end();
-  for (auto block = blocks_.begin(); block != blocks_.end(); ++block) {
-    if (!is_idle(block->owner)) continue;
-    if (block->bytes >= bytes) return *block;
-    unfit = block;
+// No iterator outlives the allocation, in which another thread may be let in.
+py::array ResultWorkspace::owner_of(py::ssize_t bytes) {
+  for (const Block& block : blocks_) {
+    if (block.bytes >= bytes && is_idle(block.owner)) return block.owner;
   }
-  Block made{py::array_t<std::uint8_t>(bytes + kAlignment), bytes};
-  if (unfit == blocks_.end() && blocks_.size() == kMostBlocks) --unfit;  // the oldest
-  if (unfit != blocks_.end()) blocks_.erase(unfit);
-  return *blocks_.insert(blocks_.begin(), std::move(made));
+  py::array owner = py::array_t<std::uint8_t>(bytes + kAlignment);
+  keep({owner, bytes});
+  return owner;
+}
+
+// In the place of an idle block, which was too small, or else of the oldest.
+void ResultWorkspace::keep(Block made) {
+  auto replaced = blocks_.end();
+  for (auto block = blocks_.begin(); block != blocks_.end(); ++block) {
+    if (is_idle(block->owner)) replaced = block;
+  }
+  if (replaced == blocks_.end() && blocks_.size() >= kMostBlocks) --replaced;
+  if (replaced != blocks_.end()) blocks_.erase(replaced);
+  blocks_.insert(blocks_.begin(), std::move(made));
+}
+
+py::ssize_t bytes_of(const py::dtype& dtype, const std::vector<py::ssize_t>& shape) {
+  py::ssize_t bytes = dtype.itemsize();
+  for (const py::ssize_t n : shape) {
+    if (n < 0) throw py::value_error("a size must be at least 0, got shape " + to_string(shape));
+    if (__builtin_mul_overflow(bytes, n, &bytes) || bytes > PY_SSIZE_T_MAX - kAlignment) {
+      throw py::value_error("no memory holds shape " + to_string(shape));
+    }
+  }
+  return bytes;
+}
+
+// Of numbers only: a reference at an arbitrary address, as in objects and strings, would be followed.
+void require_numbers(const py::dtype& dtype) {
+  if (std::string("biufc").find(dtype.kind()) == std::string::npos) {
+    throw py::type_error("dtype must be of numbers, got " + std::string(py::str(dtype)));
+  }
 }
 
 }  // namespace
@@ -65,13 +105,12 @@ bool is_workspace(const py::handle& object) {
 
 py::array lend(const py::handle& workspace, const py::dtype& dtype,
                const std::vector<py::ssize_t>& shape) {
-  py::ssize_t bytes = dtype.itemsize();
-  for (const py::ssize_t n : shape) bytes *= n;
-  // Where there is no GIL, the object's own lock: until the new array holds the block.
-  const py::scoped_critical_section guard(workspace);
-  const auto& block = workspace.cast<ResultWorkspace&>().block_of(bytes);
-  return py::array(dtype, shape, py::detail::c_strides(shape, dtype.itemsize()),
-                   aligned(block.owner), block.owner);
+  const py::ssize_t bytes = bytes_of(dtype, shape);
+  const py::scoped_critical_section guard(
+      workspace);  // the object's own lock, where there is no GIL
+  const py::array owner = workspace.cast<ResultWorkspace&>().owner_of(bytes);
+  return py::array(dtype, shape, py::detail::c_strides(shape, dtype.itemsize()), aligned(owner),
+                   owner);
 }
 
 void register_workspace(py::module_& m) {
@@ -80,8 +119,10 @@ void register_workspace(py::module_& m) {
                  .def(
                      "lend",
                      [](const py::object& self, const py::tuple& shape, const py::dtype& dtype) {
-                       // Of numbers only: a reference at an arbitrary address would be followed.
-                       if (dtype.kind() == 'O') throw py::type_error("no memory for objects");
+                       if (!is_workspace(self)) {
+                         throw py::type_error("self must be a Workspace, got " + type_name(self));
+                       }
+                       require_numbers(dtype);
                        std::vector<py::ssize_t> sizes;
                        for (const py::handle& n : shape) sizes.push_back(n.cast<py::ssize_t>());
                        return lend(self, dtype, sizes);

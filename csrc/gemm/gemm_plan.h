@@ -239,8 +239,8 @@ struct Plan {
       const index_t step = rounded_up(balanced_step(k, kern.kc), kern.width);
       kc = c.rows <= kern.turn_rows && !pack_a ? k : std::min(k, step);
       mc = rounded_up(c.rows, kern.width);
-      // A last block of fewer columns than a register has lanes would take the slow way (from some 65,000 columns
-      // on there may be one: what is rounded up adds up).
+      // A last block of fewer columns than a register has lanes would take the slow way (there may be one from
+      // some 32,000 doubles or 65,000 floats of a thread's part on: what is rounded up adds up).
       nc = std::min(nc, rounded_up(balanced_step(c.cols, kern.nc), kern.width));
     } else if (pack_b == PackB::never) {
       if (c.rows <= kern.mr) {

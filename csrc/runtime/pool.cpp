@@ -31,6 +31,9 @@ constexpr std::chrono::microseconds kSpinForParts{1000};
 // After so many calls in a row without help, more than waking takes, a worker that is awake may be
 // queued on its caller's CPU (a process that was stopped goes on so): it is moved from there.
 constexpr int kLonelyCalls = 16;
+// Where the system gives fewer threads than are asked for, a try costs some 10 us, as much as a small
+// call: one in so many calls.
+constexpr int kCallsToNextTry = 4096;
 constexpr std::size_t kLine = 64;
 constexpr int kLooks = 64;  // between two looks at the clock, and a late worker's grace: some 2 us
 
@@ -108,7 +111,7 @@ bool spin(std::chrono::microseconds limit, std::chrono::microseconds alone,
 
 // A part of a call: the last call in which a thread took it, and in which one finished it.  A part's
 // own worker writes both lines; its caller reads `finished`, and writes them only where the worker is
-// late.
+// late.  A part without a worker is anybody's.
 struct Part {
   alignas(kLine) std::atomic<std::uint64_t> taken{0};
   alignas(kLine) std::atomic<std::uint64_t> finished{0};
@@ -147,11 +150,17 @@ class Pool {
   static int parts_of(std::uint64_t call) { return static_cast<int>(call & 0xffff); }
 
   void start_workers(int wanted) {
+    if (workers_ >= wanted) return;
+    if (to_next_try_ > 0) {
+      --to_next_try_;
+      return;
+    }
     try {
       for (; workers_ < wanted; ++workers_)
         std::thread([this, i = workers_.load()] { work(i); }).detach();
     } catch (const std::exception&) {
       // No more threads, or no memory for one: others take the parts of those that are missing.
+      to_next_try_ = kCallsToNextTry;
     }
   }
 
@@ -262,7 +271,8 @@ class Pool {
 
   // The caller's own.
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
-  int lonely_ = 0;  // calls since a worker last took a part
+  int lonely_ = 0;       // calls since a worker last took a part
+  int to_next_try_ = 0;  // calls until a thread is asked for again, after one was refused
   // Written by every call, read by the workers.
   alignas(kLine) std::atomic<std::uint64_t> call_{0};
   void (*function_)(const void*, int) = nullptr;

@@ -11,6 +11,9 @@
 // what the part's lines would cost it.  OpenMP's regions end in a barrier that every thread must
 // reach; on two CPUs one late thread made a product of 10 us take 8 ms.
 //
+// Where the system gives fewer threads than parts, the caller and the workers that are done with their
+// own share the parts that have no thread.
+//
 // One caller at a time has the pool; a second caller computes its parts alone, and so does everyone
 // in a process that may start no thread.  Which thread computes a part never shows in its bits.
 #pragma once

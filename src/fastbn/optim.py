@@ -79,6 +79,7 @@ class Optimizer(ABC):
         self._state: list[dict[str, Array]] = [{} for _ in self.params]  # views of the segments'
         self._segments: list[_Segment] = []
         self._homes: list[Array] = []  # the parameters' arrays as the segments hold them
+        self._owners = list(self.params)  # whose state `_state` is, place by place
         self._decaying = False
 
     def step(self) -> None:
@@ -149,24 +150,35 @@ class Optimizer(ABC):
     # -- segments ------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Make the segments, or make them anew where parameters have moved."""
+        """Make the segments, or make them anew where parameters have moved or are others."""
         homes = list(map(_DATA, self.params))
         decaying = self.weight_decay > 0
-        if self._segments and decaying == self._decaying and all(map(is_, homes, self._homes)):
+        if (
+            self._segments
+            and decaying == self._decaying
+            and len(homes) == len(self._homes)
+            and all(map(is_, homes, self._homes))
+        ):
             return
+        _check_parameters(self.params)
         self._segments = []  # stays so if memory runs out, and the next step tries again
+        states = dict(zip(map(id, self._owners), self._state, strict=True))
+        self._state = [states.get(id(parameter), {}) for parameter in self.params]
+        self._owners = list(self.params)
         self._homes, self._decaying = homes, decaying
         self._segments = [self._segment(run) for run in self._runs()]
 
     def _runs(self) -> list[list[int]]:
         """Group the places of parameters into neighbours of the same decay."""
-        homes = [parameter.place for parameter in self.params]
+        places = [parameter.place for parameter in self.params]
         runs: list[list[int]] = []
-        for place in sorted(range(len(homes)), key=lambda i: (id(homes[i].data), homes[i].start)):
+        for place in sorted(
+            range(len(places)), key=lambda i: (id(places[i].data), places[i].start)
+        ):
             last = runs[-1][-1] if runs else None
             if (
                 last is not None
-                and adjoin(homes[last], homes[place])
+                and adjoin(places[last], places[place])
                 and self._decays(last) == self._decays(place)
             ):
                 runs[-1].append(place)

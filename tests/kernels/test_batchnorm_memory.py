@@ -107,6 +107,17 @@ def test_training_in_place_is_refused(dtype, rng):
     assert bits(x) == bits(kept)
 
 
+@pytest.mark.parametrize("result", ["out", "dgamma", "dbeta"])
+def test_gradients_over_the_weights_are_refused(dtype, rng, result):
+    x, weights = normal(rng, 9, 1, dtype=dtype), rng.random(9).astype(dtype)
+    kept = weights.copy()
+    _, cache = _core.batch_norm(x, None, None, training=True, weights=weights)
+    over = weights[:, None] if result == "out" else weights[:1]
+    with pytest.raises(ValueError, match=f"{result} overlaps the weights"):
+        _core.batch_norm_backward(x.copy(), cache, **{result: over})
+    assert bits(weights) == bits(kept)
+
+
 def test_neighbours_in_memory_do_not_overlap(target, dtype, rng):
     """Columns of one array: their bounds overlap, their elements do not."""
     whole, pairs = np.zeros((9, 15), dtype), np.ones((5, 4), dtype)

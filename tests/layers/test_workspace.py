@@ -1,4 +1,5 @@
 import copy
+import re
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -118,6 +119,10 @@ def block(mean, var):
     return _core.linear_batch_norm(X, W, V, V, V, mean, var, 0.1, 1e-5, True, True)
 
 
+def batch_norm_backward(**to):
+    return _core.batch_norm_backward(X, batch_norm(*copies(2))[1], None, **to)
+
+
 def block_backward(**to):
     cache = block(*copies(2))[1]
     return _core.linear_batch_norm_backward(X, X, W, cache, True, True, **to)
@@ -125,36 +130,52 @@ def block_backward(**to):
 
 # What a kernel reads before it writes it, or leaves with its caller.
 NOT_LENT = {
-    "c of beta above 0": lambda lent: _core.gemm(X, W, lent, 1.0, 1.0),
-    "c of beta NaN": lambda lent: _core.gemm(X, W, lent, 1.0, float("nan")),
-    "column sums": lambda lent: _core.column_sums(X, lent),
-    "param of sgd": lambda lent: _core.sgd_update(lent, V, None, 0.1),
-    "velocity": lambda lent: _core.sgd_update(*copies(2), lent, 0.1, 0.9),
-    "param of adam": lambda lent: _core.adam_update(lent, *copies(3), step=1, lr=0.1),
-    "m": lambda lent: _core.adam_update(*copies(2), lent, *copies(1), step=1, lr=0.1),
-    "v": lambda lent: _core.adam_update(*copies(3), lent, step=1, lr=0.1),
-    "running_mean": lambda lent: batch_norm(lent, V.copy()),
-    "running_var": lambda lent: batch_norm(V.copy(), lent),
-    "running_mean of the block": lambda lent: block(lent, V.copy()),
-    "running_var of the block": lambda lent: block(V.copy(), lent),
-    "dweight": lambda lent: block_backward(dweight=lent),
-    "dbias": lambda lent: block_backward(dbias=lent),
-    "dgamma": lambda lent: block_backward(dgamma=lent),
-    "dbeta": lambda lent: block_backward(dbeta=lent),
-    "dweight of linear": lambda lent: _core.linear_backward(X, X, W, dweight=lent),
-    "dbias of linear": lambda lent: _core.linear_backward(X, X, W, dbias=lent),
+    "c of beta above 0": ("c", lambda lent: _core.gemm(X, W, lent, 1.0, 1.0)),
+    "c of beta NaN": ("c", lambda lent: _core.gemm(X, W, lent, 1.0, float("nan"))),
+    "column sums": ("out", lambda lent: _core.column_sums(X, lent)),
+    "param of sgd": ("param", lambda lent: _core.sgd_update(lent, V, None, 0.1)),
+    "velocity": ("velocity", lambda lent: _core.sgd_update(*copies(2), lent, 0.1, 0.9)),
+    "param of adam": ("param", lambda lent: _core.adam_update(lent, *copies(3), step=1, lr=0.1)),
+    "m": ("m", lambda lent: _core.adam_update(*copies(2), lent, *copies(1), step=1, lr=0.1)),
+    "v": ("v", lambda lent: _core.adam_update(*copies(3), lent, step=1, lr=0.1)),
+    "running_mean": ("running_mean", lambda lent: batch_norm(lent, V.copy())),
+    "running_var": ("running_var", lambda lent: batch_norm(V.copy(), lent)),
+    "running_mean of the block": ("running_mean", lambda lent: block(lent, V.copy())),
+    "running_var of the block": ("running_var", lambda lent: block(V.copy(), lent)),
+    "dweight": ("dweight", lambda lent: block_backward(dweight=lent)),
+    "dbias": ("dbias", lambda lent: block_backward(dbias=lent)),
+    "dgamma": ("dgamma", lambda lent: block_backward(dgamma=lent)),
+    "dbeta": ("dbeta", lambda lent: block_backward(dbeta=lent)),
+    "dweight of linear": ("dweight", lambda lent: _core.linear_backward(X, X, W, dweight=lent)),
+    "dbias of linear": ("dbias", lambda lent: _core.linear_backward(X, X, W, dbias=lent)),
+    "dgamma of batch norm": ("dgamma", lambda lent: batch_norm_backward(dgamma=lent)),
+    "dbeta of batch norm": ("dbeta", lambda lent: batch_norm_backward(dbeta=lent)),
 }
 
 
-@pytest.mark.parametrize("call", NOT_LENT.values(), ids=NOT_LENT.keys())
-def test_what_is_read_or_kept_is_not_lent(call):
-    with pytest.raises(TypeError, match=r"Workspace|object"):
+@pytest.mark.parametrize(("name", "call"), NOT_LENT.values(), ids=NOT_LENT.keys())
+def test_what_is_read_or_kept_is_not_lent(name, call):
+    with pytest.raises(TypeError, match=f"^{name} must be .*(Workspace|object)"):
         call(Workspace())
 
 
-def test_objects_are_not_lent():
-    with pytest.raises(TypeError, match="objects"):
-        Workspace().lend((3,), np.dtype(object))
+@pytest.mark.parametrize("dtype", [object, [("a", object)], np.dtypes.StringDType(), "V8", "U3"])
+def test_only_numbers_are_lent(dtype):
+    with pytest.raises(TypeError, match="must be of numbers"):
+        Workspace().lend((3,), np.dtype(dtype))
+
+
+@pytest.mark.parametrize("shape", [(-1,), (3, -2), (1 << 40, 1 << 40), ((1 << 63) - 1,)])
+def test_wrong_shapes_are_not_lent(shape):
+    workspace = Workspace()
+    with pytest.raises(ValueError, match=re.escape(str(shape))):
+        workspace.lend(shape, np.dtype(np.uint8))
+    workspace.lend((3,), F32)
+
+
+def test_only_a_workspace_lends():
+    with pytest.raises(TypeError, match="must be a Workspace, got int"):
+        Workspace.lend(3, (3,), F32)
 
 
 def test_threads_that_share_one_get_different_memory():
