@@ -358,6 +358,41 @@ def child(body):
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
 
 
+SHORTAGE = """
+import os, resource
+import numpy as np
+from fastbn import _core
+n = 1 << 22
+param, grad = np.arange(n, dtype=np.float32), np.ones(n, np.float32)
+expected = param - 100 * grad
+threads = lambda: len(os.listdir("/proc/self/task"))
+before = threads()
+_core.set_num_threads(8)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + ({room} << 20), limit[1]))
+for _ in range(100):
+    _core.sgd_update(param, grad, None, 1.0)
+resource.setrlimit(resource.RLIMIT_AS, limit)
+print(threads() - before, np.array_equal(param, expected))
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="limits address space, and counts threads in /proc"
+)
+@pytest.mark.parametrize(("room", "workers"), [(2, 0), (12, 1), (28, 3)])
+def test_parts_without_a_thread_are_computed_once(room, workers):
+    """Threads' stacks have 8 MiB each, so the system gives fewer than the 7 workers asked for."""
+    stack = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, -1))\n"
+    code = SHORTAGE.format(room=room)
+    started, right = output(
+        f"{stack}os.execv(sys.executable, [sys.executable, '-c', {code!r}])"
+    ).split()
+    assert int(started) <= workers
+    assert right == "True"
+
+
 @needs_fork
 @pytest.mark.parametrize("n_threads", [1, 2, 7])
 def test_kernel_fork_kernel(n_threads):

@@ -103,10 +103,13 @@ class RowsOfA {
 
 // How many rows of B ahead a tile asks for: 16, some 200 cycles of arithmetic.  Rows a multiple of a page apart all
 // lie in the same few sets of L1, which keep 8 or 12 of them: the lines of 16 drove one another out before they were
-// read (1024 x 1024 at 8 and 16 rows, one thread of Zen 5: 204 and 211 GFLOP/s, 237 and 227 with four).
+// read (1024 x 1024 at 8 and 16 rows, one thread of Zen 5 with AVX-512: 204 and 211 GFLOP/s, 237 and 227 with four).
+// With narrower registers, and so fewer bytes of a row, waiting for L3 is worse than crowding L1: of 1024 x 1024 at 6
+// to 32 rows four rows ahead were 0.5 to 0.8 times as fast as 16, eight 0.6 to 1.3 (Zen 3 with AVX2, one thread).
 template <class T>
 FASTBN_INLINE index_t rows_ahead(index_t b_k) {
-  return b_k * index_t{sizeof(T)} % kPageBytes == 0 ? 4 : 16;
+  constexpr bool kWide = Vec<T>::kWidth * index_t{sizeof(T)} == 64;
+  return kWide && b_k * index_t{sizeof(T)} % kPageBytes == 0 ? 4 : 16;
 }
 
 // The chain of multiply-adds of a tile.  With kPack, B is read where it lies and left packed: its
