@@ -179,6 +179,7 @@ def test_only_a_workspace_lends():
 
 
 def test_threads_that_share_one_get_different_memory():
+    """Of Python without the GIL: with it, a thread has lent before another may ask."""
     workspace = Workspace()
     at_once = threading.Barrier(4)
 
