@@ -384,7 +384,11 @@ print(threads() - before, np.array_equal(param, expected))
 @pytest.mark.parametrize(("room", "workers"), [(2, 0), (12, 1), (28, 3)])
 def test_parts_without_a_thread_are_computed_once(room, workers):
     """Threads' stacks have 8 MiB each, so the system gives fewer than the 7 workers asked for."""
-    stack = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, -1))\n"
+    stack = """
+import os, resource, sys
+hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, hard))
+"""
     code = SHORTAGE.format(room=room)
     started, right = output(
         f"{stack}os.execv(sys.executable, [sys.executable, '-c', {code!r}])"
