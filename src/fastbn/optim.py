@@ -151,7 +151,11 @@ class Optimizer(ABC):
 
     def _settle(self) -> None:
         """Make the segments, or make them anew where parameters have moved or are others."""
-        homes = list(map(_DATA, self.params))
+        try:
+            homes = list(map(_DATA, self.params))
+        except AttributeError:
+            _check_parameters(self.params)  # says what is no Parameter
+            raise
         decaying = self.weight_decay > 0
         if (
             self._segments
