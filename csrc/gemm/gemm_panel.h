@@ -12,19 +12,42 @@ namespace {
 
 constexpr index_t kShortK = 32;
 
-// A tile of one or two registers' width is taller, where A is not packed into tiles of kGemmRows: 8 or 16
-// chains are too few for the latency of two multiply-add units (128 x 20: 50 to 58 GFLOP/s of 179).  24
-// rows of one register were no faster than 16: they are bound by one load for each multiply-add.
+// A tile of one or two registers' width is taller, where A is not packed into tiles of kGemmRows: the chains of
+// kGemmRows rows are too few for the latency of two multiply-add units (128 x 20: 50 to 58 GFLOP/s of 179; with
+// AVX2 W dY.T at 8 rows of dY 54 of 118, with 12 rows to a tile 84, Zen 4).  24 rows of one register were no
+// faster than 16: they are bound by one load for each multiply-add.  Of one lane 12 rows are 0.6 to 0.7 times as
+// fast as 4.
 template <int V>
-constexpr int kTallRows = kVectorRegisters < 32 || V == 3 ? kGemmRows
-                          : V == 2                        ? 12
-                                                          : 16;
+constexpr int kTallRows = V == 3 || Vec<float>::kWidth == 1 ? kGemmRows
+                          : kVectorRegisters < 32           ? 12 / V
+                          : V == 2                          ? 12
+                                                            : 16;
 
-// How many of the rows that are left a tile takes.  A last tile of a row or two would read a panel faster than L2
-// gives it: it shares with the one before it, unless A is packed into tiles of kGemmRows or that one is tall.
-FASTBN_INLINE index_t rows_of_tile(index_t left, bool linear) {
+// The same where rows of A are a multiple of a page apart: all lie in one set of L1, which keeps 8 lines or 12
+// (1024 x 16 at 128 rows: 54 GFLOP/s in tiles of 16 rows, 1000 x 16 112, Zen 4).
+template <int V>
+constexpr int kTallWhereCrowded = kTallRows<V> < 8 ? kTallRows<V> : 8;
+
+// How many of the `left` rows a tile takes.  A last tile of a row or two would read a panel faster than L2 gives
+// it: it shares with the one before it, unless A is packed into tiles of kGemmRows.
+FASTBN_INLINE index_t rows_of_tile(index_t left, index_t tall, bool linear) {
+  if (tall > kGemmRows && (left == tall || left >= tall + kGemmRows)) return tall;
   if (linear && left > kGemmRows && left < 2 * kGemmRows) return (left + 1) / 2;
   return left < kGemmRows ? left : kGemmRows;
+}
+
+template <class T, int V, bool kPack, class Lanes>
+FASTBN_INLINE void tile_of_rows(const GemmBlock<T>& g, index_t rows, const T* a, index_t row,
+                                Lanes last) {
+  if constexpr (kTallRows<V> > kGemmRows) {
+    if (rows == kTallRows<V>)
+      return tile<T, kTallRows<V>, V, kPack, false>(g, a, row, last, nullptr);
+  }
+  if constexpr (kTallWhereCrowded<V> > kGemmRows) {
+    constexpr int kRows = kTallWhereCrowded<V>;
+    if (rows == kRows) return tile<T, kRows, V, kPack, false>(g, a, row, last, nullptr);
+  }
+  tile_of_height<T, V, kPack>(g, rows, a, row, last);
 }
 
 template <class T, int V, class Lanes>
@@ -34,27 +57,18 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
   const bool plain = !g.resume && !g.suspend && g.alpha == T(1) && g.beta == T(0) &&
                      !g.columns.bias && !g.columns.scale && !g.relu && g.k <= kShortK;
   const bool linear = g.a_tile == kGemmRows * g.a_row;
-  constexpr index_t kTall = kTallRows<V>;
+  const bool crowded = g.a_row * index_t{sizeof(T)} % kPageBytes == 0;
+  const index_t tall = plain || !linear ? kGemmRows : crowded ? kTallWhereCrowded<V> : kTallRows<V>;
   for (index_t row = 0, rows; row < g.m; row += rows) {
     const T* a = linear ? g.a + row * g.a_row : g.a + row / kGemmRows * g.a_tile;
-    const bool first = row == 0 && g.b_streams;
-    rows = rows_of_tile(g.m - row, linear);
-    if (first) {
-      const bool tall = kTall > kGemmRows && linear && g.m >= kTall;
-      if (tall) {
-        rows = kTall;
-        tile<T, kTall, V, true, false>(g, a, row, last, nullptr);
-      } else {
-        tile_of_height<T, V, true>(g, rows, a, row, last);
-      }
+    rows = rows_of_tile(g.m - row, tall, linear);
+    if (row == 0 && g.b_streams) {
+      tile_of_rows<T, V, true>(g, rows, a, row, last);
       if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width;
-    } else if (kTall > kGemmRows && linear && !plain && g.m - row >= kTall) {
-      rows = kTall;
-      tile<T, kTall, V, false, false>(g, a, row, last, nullptr);
     } else if (plain && rows == kGemmRows) {
       tile<T, kGemmRows, V, false, true>(g, a, row, last, nullptr);
     } else {
-      tile_of_height<T, V, false>(g, rows, a, row, last);
+      tile_of_rows<T, V, false>(g, rows, a, row, last);
     }
   }
 }
