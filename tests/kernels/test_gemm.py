@@ -80,9 +80,9 @@ def test_error_bound_of_a_few_outputs(target, dtype, rng, threads, m):
         Product(rng, (m, n, k), dtype, bias=True, relu=True).check()
 
 
-@pytest.mark.parametrize("m", [11, 12, 13, 15, 16, 17, 24, 27, 28, 31, 32, 33, 41])
+@pytest.mark.parametrize("m", [6, 7, 10, 11, 12, 13, 15, 16, 17, 24, 27, 28, 31, 32, 33, 41])
 def test_error_bound_of_tall_narrow_tiles(target, dtype, rng, m):
-    # 16 rows of one register, 12 of two
+    # 16 rows of one register, 12 of two; of 16 registers 12 and 6
     for n, k in itertools.product((3, 8, 10, 16, 17, 20, 32), (33, 50)):
         Product(rng, (m, n, k), dtype, **draw(rng)).check()
     for n, beta in itertools.product((10, 20), (0.0, 0.7)):  # a k that is cut

@@ -68,6 +68,9 @@ def test_threads_change_no_bit(target, dtype, rng, threads):
     [
         (10, 5, False),
         (10, 70, False),
+        (4, 1024, False),  # rows of A a multiple of a page apart
+        (13, 1024, False),
+        (28, 1024, False),
         (49, 257, False),
         (130, 600, False),
         (130, 40, True),
