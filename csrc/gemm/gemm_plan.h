@@ -77,10 +77,11 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
 // saves are then not worth its stores, of which Zen 4 makes a 64-byte one in two cycles (at 16 rows 92 %
 // of what it is unpacked, at 96 rows 97 %).  Rows of B that are a multiple of a page apart share few
-// sets of the caches: sooner packed, and sooner still in tiles of four rows, which read B twice as often (1024
-// columns of 512 to 2048 rows at 9 to 16 rows of C, one and two threads of Zen 3 with AVX2: 1.15 times as fast
-// as unpacked in the mean, 0.93 to 1.26).  So is B whose loads are across two cache lines: all of them (300 x
-// 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or those of the first of a few panels.
+// sets of the caches: sooner packed.  Tiles of four rows read B twice as often: they feel it from half a page on,
+// and packing pays from three tiles on (one thread of Zen 4 with AVX2: 1024 x 1024 at 9 and 16 rows 45 and 72
+// GFLOP/s unpacked, 56 and 79 packed, at 8 rows 67 and 59; 512 x 512 at 32 rows 94 and 99).  So is B whose
+// loads are across two cache lines: all of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
+// those of the first of a few panels.
 template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
   if (double_pumped(kern)) {
@@ -89,7 +90,9 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
   }
   if (b.row_stride % kern.width != 0) return 2 * kern.mr;
   if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
-  if (b.row_stride * index_t{sizeof(T)} % kPageBytes == 0) return kern.mr < 8 ? 8 : 4 * kern.mr;
+  const index_t apart = b.row_stride * index_t{sizeof(T)};
+  if (kern.mr == 4 && apart % (kPageBytes / 2) == 0) return 2 * kern.mr;
+  if (apart % kPageBytes == 0) return 4 * kern.mr;
   return lead != 0 ? 8 * kern.mr : 12 * kern.mr;
 }
 

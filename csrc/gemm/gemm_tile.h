@@ -101,40 +101,50 @@ class RowsOfA {
   const T* first_[kPointers];
 };
 
-// How many rows of B ahead a tile asks for: 16, some 200 cycles of arithmetic.  Rows a multiple of a page apart all
-// lie in the same few sets of L1, which keep 8 or 12 of them: the lines of 16 drove one another out before they were
-// read (1024 x 1024 at 8 and 16 rows, one thread of Zen 5 with AVX-512: 204 and 211 GFLOP/s, 237 and 227 with four).
-// With narrower registers, and so fewer bytes of a row, waiting for L3 is worse than crowding L1: of 1024 x 1024 at 6
-// to 32 rows four rows ahead were 0.5 to 0.8 times as fast as 16, eight 0.6 to 1.3 (Zen 3 with AVX2, one thread).
+// How a tile asks for the rows of B that come.
+enum class Ahead {
+  none,   // B is packed: prefetchers follow
+  to_l1,  // rows of B where the caller has it
+  to_l2   // such rows that crowd L1
+};
+
+// Rows of B a multiple of half a page apart lie in two sets of L1 or in one, which keep 8 or 12 lines each.  Rows
+// asked for early drive one another out there, and four rows ahead is too late for L3: L2 has room for them, and
+// from there loads are in time unasked.  1024 x 1024 at 8 rows, one thread of Zen 4: with AVX2 52 GFLOP/s with 16
+// rows asked for to L1, 71 with 32 to L2; with AVX-512 104 with 4 to L1 and 107.  2048 x 2048: 29 and 48, 58 and 105.
+// Distances of 16 to 64 in L2 differ little up to 1024 columns, and of 2048 the 64 would fill an L2 of 512 KiB.
 template <class T>
-FASTBN_INLINE index_t rows_ahead(index_t b_k) {
-  constexpr bool kWide = Vec<T>::kWidth * index_t{sizeof(T)} == 64;
-  return kWide && b_k * index_t{sizeof(T)} % kPageBytes == 0 ? 4 : 16;
+FASTBN_INLINE bool crowds_l1(index_t b_k) {
+  return b_k * index_t{sizeof(T)} % (kPageBytes / 2) == 0;
 }
 
-// The chain of multiply-adds of a tile.  With kPack, B is read where it lies and left packed: its
-// stores go beside the arithmetic of this tile, so that packing costs no pass of its own; and as
-// no hardware prefetcher follows rows that are a page or more apart, each is asked for some rows ahead.
+template <Ahead kAhead>
+constexpr index_t kRowsAhead = kAhead == Ahead::to_l2 ? 32 : 16;
+
+// The chain of multiply-adds of a tile.  B read where it lies is left packed on the way, if g.pack_to says so:
+// its stores go beside the arithmetic of this tile, so that packing costs no pass of its own; and as no hardware
+// prefetcher follows rows that are a page or more apart, each is asked for some rows ahead.
 //
 // `next` is where the tile after this one lies in C, or null.  Its lines are asked for meanwhile,
 // one a step: neither the unfinished sums that it loads first nor its stores wait for the cache
 // below then, which was worth 5 to 10 % of the peak.  The loops that ask are apart: a branch in a
 // single loop, right in every step, cost 6 % (Ice Lake).  All lines at once, before the loop, cost
 // more than they gained: they filled the queue of misses in which A and B wait too.
-template <class T, int R, int V, bool kPack, class Lanes>
+template <class T, int R, int V, Ahead kAhead, class Lanes>
 FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const T* next,
                             Vec<T> (&acc)[R][V]) {
   const index_t k = g.k, a_k = g.a_k, b_k = g.b_k;
   RowsOfA<T, R> rows(a, g.a_row);
-  const T *b = g.b, *ahead = g.b + rows_ahead<T>(b_k) * b_k;
+  const T *b = g.b, *ahead = g.b + kRowsAhead<kAhead> * b_k;
   T* packed = g.pack_to;
   const auto step = [&]() FASTBN_INLINE_LAMBDA {
     Vec<T> row[V];
     load_row<T, V>(b, last, row);
-    if constexpr (kPack) {
+    if constexpr (kAhead != Ahead::none) {
       FASTBN_UNROLL
       for (int v = 0; v < V; ++v) {
-        __builtin_prefetch(ahead + v * Vec<T>::kWidth);
+        const T* line = ahead + v * Vec<T>::kWidth;
+        kAhead == Ahead::to_l2 ? prefetch_to_l2(line) : __builtin_prefetch(line);
         if (packed) Vec<T>::store(packed + v * Vec<T>::kWidth, row[v]);
       }
       if (packed) opaque(packed += g.pack_width);
@@ -174,7 +184,13 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
     for (int v = 0; v < V; ++v) acc[i][v] = Vec<T>::zero();
     if (!kPlain && g.resume) load_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
   }
-  multiply<T, R, V, kPack>(g, a, last, next, acc);
+  if constexpr (!kPack) {
+    multiply<T, R, V, Ahead::none>(g, a, last, next, acc);
+  } else if (crowds_l1<T>(g.b_k)) {
+    multiply<T, R, V, Ahead::to_l2>(g, a, last, next, acc);
+  } else {
+    multiply<T, R, V, Ahead::to_l1>(g, a, last, next, acc);
+  }
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
     if (kPlain) {
