@@ -18,7 +18,7 @@ import numpy as np
 from fastbn import _core
 from fastbn.functional import Array
 from fastbn.layers.flat import adjoin, aligned_zeros
-from fastbn.layers.parameter import Parameter
+from fastbn.layers.parameter import Parameter, Place
 from fastbn.layers.state import staged
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
@@ -36,7 +36,8 @@ _RANGES = {
 }
 
 
-_DATA = attrgetter("data")
+_PLACE = attrgetter("place")
+_DECAY = attrgetter("decay")
 
 
 class _Segment(NamedTuple):
@@ -52,11 +53,14 @@ class Optimizer(ABC):
     """Segments, state and its saving, which all optimizers share.
 
     A subclass names its hyperparameters and the arrays that it keeps, and updates a segment in
-    `_update`.  Hyperparameters are attributes that may be set between steps, `lr` above all.
+    `_update`.  Hyperparameters are attributes that may be set between steps, `lr` above all; what
+    is out of range is a ValueError then.
 
     Attributes
     ----------
-    params : list of Parameter
+    params : tuple of Parameter
+        Those that it was made with.  It keeps to them: moments of another age would be corrected
+        by the wrong count of steps.  For others make another optimizer.
     lr : float
         The learning rate.
     steps : int
@@ -71,26 +75,36 @@ class Optimizer(ABC):
     def __init__(
         self, params: Iterable[Parameter], state_names: tuple[str, ...], decay_exempt: bool
     ) -> None:
-        self.params = list(params)
-        _check_parameters(self.params)
+        self._params = tuple(params)
+        _check_parameters(self._params)
         self.decay_exempt = decay_exempt
         self.steps = 0
         self._state_names = state_names
         self._state: list[dict[str, Array]] = [{} for _ in self.params]  # views of the segments'
         self._segments: list[_Segment] = []
-        self._homes: list[Array] = []  # the parameters' arrays as the segments hold them
-        self._owners = list(self.params)  # whose state `_state` is, place by place
-        self._decaying = False
+        self._places: list[Place] = []  # of the parameters, as the segments have them
+        self._decays: list[bool] = []
+
+    @property
+    def params(self) -> tuple[Parameter, ...]:
+        """The parameters that it was made with."""
+        return self._params
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _RANGES:
+            _in_range(name, value)
+        super().__setattr__(name, value)
 
     def step(self) -> None:
         """Update all parameters in place by their present gradients."""
         self._settle()
-        self.steps += 1
+        count = self.steps + 1
         for segment in self._segments:
-            self._update(segment, self.weight_decay if segment.decay else 0.0)
+            self._update(segment, count, self.weight_decay if segment.decay else 0.0)
+        self.steps = count
 
     @abstractmethod
-    def _update(self, segment: _Segment, weight_decay: float) -> None: ...
+    def _update(self, segment: _Segment, step: int, weight_decay: float) -> None: ...
 
     # -- saving --------------------------------------------------------------------------------
 
@@ -135,7 +149,7 @@ class Optimizer(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the segments, which point into memory that a copy does not share."""
-        return {**vars(self), "_segments": [], "_homes": []}
+        return {**vars(self), "_segments": [], "_places": []}
 
     def _numbers(self) -> dict[str, float]:
         return {name: getattr(self, name) for name in ("steps", *self.hyperparameters)}
@@ -150,31 +164,29 @@ class Optimizer(ABC):
     # -- segments ------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Make the segments, or make them anew where parameters have moved or are others."""
-        try:
-            homes = list(map(_DATA, self.params))
-        except AttributeError:
-            _check_parameters(self.params)  # says what is no Parameter
-            raise
-        decaying = self.weight_decay > 0
+        """Make the segments, or make them anew where parameters have moved or decay otherwise."""
+        places = list(map(_PLACE, self.params))
+        decays = self._present_decays()
         if (
             self._segments
-            and decaying == self._decaying
-            and len(homes) == len(self._homes)
-            and all(map(is_, homes, self._homes))
+            and decays == self._decays
+            and len(places) == len(self._places)
+            and all(map(is_, places, self._places))
         ):
             return
-        _check_parameters(self.params)
         self._segments = []  # stays so if memory runs out, and the next step tries again
-        states = dict(zip(map(id, self._owners), self._state, strict=True))
-        self._state = [states.get(id(parameter), {}) for parameter in self.params]
-        self._owners = list(self.params)
-        self._homes, self._decaying = homes, decaying
+        self._places, self._decays = places, decays
         self._segments = [self._segment(run) for run in self._runs()]
+
+    def _present_decays(self) -> list[bool]:
+        """Whether each parameter takes weight decay; empty where there is none."""
+        if not self.weight_decay > 0:
+            return []
+        return list(map(_DECAY, self.params)) if self.decay_exempt else [True] * len(self.params)
 
     def _runs(self) -> list[list[int]]:
         """Group the places of parameters into neighbours of the same decay."""
-        places = [parameter.place for parameter in self.params]
+        places, decays = self._places, self._decays or [False] * len(self._places)
         runs: list[list[int]] = []
         for place in sorted(
             range(len(places)), key=lambda i: (id(places[i].data), places[i].start)
@@ -183,7 +195,7 @@ class Optimizer(ABC):
             if (
                 last is not None
                 and adjoin(places[last], places[place])
-                and self._decays(last) == self._decays(place)
+                and decays[last] == decays[place]
             ):
                 runs[-1].append(place)
             else:
@@ -192,9 +204,10 @@ class Optimizer(ABC):
 
     def _segment(self, run: list[int]) -> _Segment:
         """Make the segment of a run of parameters, to which their state moves."""
-        homes = [self.params[place].place for place in run]
+        homes = [self._places[place] for place in run]
         data, grad, start, _ = homes[0]
         stop = homes[-1].stop
+        decay = bool(self._decays) and self._decays[run[0]]
         state = {name: aligned_zeros(stop - start, data.dtype) for name in self._state_names}
         for place, home in zip(run, homes, strict=True):
             for name, array in state.items():
@@ -202,10 +215,7 @@ class Optimizer(ABC):
                 view = view.reshape(self.params[place].data.shape)
                 view[...] = self._state[place].get(name, 0)
                 self._state[place][name] = view
-        return _Segment(data[start:stop], grad[start:stop], state, self._decays(run[0]))
-
-    def _decays(self, place: int) -> bool:
-        return self._decaying and (self.params[place].decay or not self.decay_exempt)
+        return _Segment(data[start:stop], grad[start:stop], state, decay)
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{name}={getattr(self, name)}" for name in self.hyperparameters)
@@ -254,15 +264,15 @@ class SGD(Optimizer):
         *,
         decay_exempt: bool = True,
     ) -> None:
-        self.lr = _in_range("lr", lr)
-        self.momentum = _in_range("momentum", momentum)
-        self.weight_decay = _in_range("weight_decay", weight_decay)
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
         self.nesterov = bool(nesterov)
         if nesterov and not momentum:
             raise ValueError(f"nesterov needs momentum above 0, got {momentum}")
         super().__init__(params, ("velocity",) if momentum else (), decay_exempt)
 
-    def _update(self, segment: _Segment, weight_decay: float) -> None:
+    def _update(self, segment: _Segment, step: int, weight_decay: float) -> None:
         _core.sgd_update(
             segment.data,
             segment.grad,
@@ -319,20 +329,20 @@ class Adam(Optimizer):
         *,
         decay_exempt: bool = True,
     ) -> None:
-        self.lr = _in_range("lr", lr)
-        self.beta1 = _in_range("beta1", betas[0])
-        self.beta2 = _in_range("beta2", betas[1])
-        self.eps = _in_range("eps", eps)
-        self.weight_decay = _in_range("weight_decay", weight_decay)
+        self.lr = lr
+        self.beta1 = betas[0]
+        self.beta2 = betas[1]
+        self.eps = eps
+        self.weight_decay = weight_decay
         super().__init__(params, ("m", "v"), decay_exempt)
 
-    def _update(self, segment: _Segment, weight_decay: float) -> None:
+    def _update(self, segment: _Segment, step: int, weight_decay: float) -> None:
         _core.adam_update(
             segment.data,
             segment.grad,
             segment.state["m"],
             segment.state["v"],
-            step=self.steps,
+            step=step,
             lr=self.lr,
             beta1=self.beta1,
             beta2=self.beta2,
@@ -395,7 +405,7 @@ def _read_number(name: str, value: Any) -> float:
     return number if name == "nesterov" else _in_range(name, number)
 
 
-def _check_parameters(params: list[Parameter]) -> None:
+def _check_parameters(params: tuple[Parameter, ...]) -> None:
     if not params:
         raise ValueError("an optimizer needs parameters, got none")
     for parameter in params:
