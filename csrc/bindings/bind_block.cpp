@@ -131,6 +131,15 @@ py::object taken(Output& out, bool asked) {
   return asked ? py::object(out.take()) : py::none();
 }
 
+// A cache of another function may hold other statistics, or fewer, than there are columns.
+void require_columns(const BatchNormCache& cache) {
+  if (cache.axis == 1 && cache.groups == 1 && !cache.weights) return;
+  throw py::value_error(
+      "the cache must be of batch norm over all rows of (N, C) without weights, not of axis " +
+      std::to_string(cache.axis) + (cache.weights ? " with weights" : "") + " in " +
+      std::to_string(cache.groups) + " groups");
+}
+
 // dx, dweight, dbias, dgamma, dbeta.
 py::tuple linear_batch_norm_backward_binding(
     const py::object& dy_object, const py::object& x_object, const py::object& weight_object,
@@ -144,6 +153,7 @@ py::tuple linear_batch_norm_backward_binding(
   require_shape(dy, "dy", {x.shape(0), weight.shape(1)}, "rows of x by columns of weight");
   require_same_dtype(z, "the forward pass's product", x, "x");
   require_shape(z, "the forward pass's product", shape_of(dy), "the shape of dy");
+  require_columns(cache);
   const bool float32 = is_float32(x);
   const py::ssize_t channels = cache.channels;
   // Results that are not asked for have no elements.

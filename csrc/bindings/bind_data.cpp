@@ -1,6 +1,7 @@
 // What happens to samples before a net sees them: rows are gathered, bytes become numbers.
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "bindings/array_view.h"
 #include "fastbn/nn.h"
@@ -17,7 +18,9 @@ bool is_index_vector(const py::array& a) {
          is_native(a.dtype()) && (a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
 }
 
-void require_batch(const py::array& x, const py::array& indices, const py::array& out) {
+// The indices, copied, since another thread may write to the caller's while rows are read; x and out fit them.
+std::vector<index_t> checked_batch(const py::array& x, const py::array& indices,
+                                   const py::array& out) {
   if (!is_index_vector(indices)) {
     throw py::type_error("indices must be a vector of intp, not " + std::to_string(indices.ndim()) +
                          "-D " + dtype_name(indices));
@@ -35,34 +38,34 @@ void require_batch(const py::array& x, const py::array& indices, const py::array
                           ", not " + to_string(shape_of(out)));
   }
   if (!out.writeable()) throw py::value_error("out is read-only");
+  std::vector<index_t> checked(static_cast<std::size_t>(rows));
   const auto* at = static_cast<const char*>(indices.data());
-  for (py::ssize_t i = 0; i < rows; ++i, at += indices.strides(0)) {
-    const index_t row = *reinterpret_cast<const index_t*>(at);
+  for (index_t& row : checked) {
+    row = *reinterpret_cast<const index_t*>(at);
+    at += indices.strides(0);
     if (row < 0 || row >= samples) {
       throw py::index_error("row " + std::to_string(row) + " of " + std::to_string(samples) +
                             " rows");
     }
   }
+  return checked;
 }
 
 // Whether the kernel takes them: plain memory, none of it shared.
-bool is_plain_batch(const py::array& x, const py::array& indices, const py::array& out) {
-  return (x.flags() & kCContiguous) != 0 && (indices.flags() & kCContiguous) != 0 &&
-         (x.dtype().flags() & kItemRefcount) == 0 && !may_overlap(x, out) &&
-         !may_overlap(indices, out);
+bool is_plain_batch(const py::array& x, const py::array& out) {
+  return (x.flags() & kCContiguous) != 0 && (x.dtype().flags() & kItemRefcount) == 0 &&
+         !may_overlap(x, out);
 }
 
 bool gather_rows_binding(const py::array& x, const py::array& indices, const py::array& out) {
-  require_batch(x, indices, out);
-  if (!is_plain_batch(x, indices, out)) return false;
+  const std::vector<index_t> rows = checked_batch(x, indices, out);
+  if (!is_plain_batch(x, out)) return false;
   if (out.size() == 0 || x.shape(0) == 0) return true;
   const auto row_bytes = static_cast<std::size_t>(x.nbytes() / x.shape(0));
   const void* const from = x.data();
-  const auto* const rows = static_cast<const index_t*>(indices.data());
-  const index_t count = indices.shape(0);
   void* const to = const_cast<void*>(out.data());
   py::gil_scoped_release release;
-  gather_rows(from, row_bytes, rows, count, to);
+  gather_rows(from, row_bytes, rows.data(), static_cast<index_t>(rows.size()), to);
   return true;
 }
 
@@ -71,8 +74,9 @@ py::array rescale_binding(const py::array& x_object, const py::array& out, doubl
   if (x_object.dtype().num() != kNumpyUint8) {
     throw py::type_error("x must be uint8, got " + dtype_name(x_object));
   }
-  const py::array x = contiguous(x_object);
+  py::array x = contiguous(x_object);
   Output y(out, "out", is_float32(input(out, "out")), shape_of(x));
+  separate(x, y.array());
   const py::array target = y.contiguous();
   with_dtype(target, [&](auto zero) {
     using T = decltype(zero);

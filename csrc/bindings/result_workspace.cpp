@@ -28,6 +28,13 @@ char* aligned(const py::array& owner) {
   return reinterpret_cast<char*>((start + kAlignment - 1) / kAlignment * kAlignment);
 }
 
+// To keep a block that can never be told idle would be to waste it.
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030E0000
+constexpr bool kTellsWhatIsIdle = false;
+#else
+constexpr bool kTellsWhatIsIdle = true;
+#endif
+
 // Whether the workspace alone holds the array.  Without the GIL a count is two numbers that are not read at
 // once, one of the thread that made the array and one of all others: only the maker can tell, and any
 // other thread is lent new memory.  Python 3.13 without the GIL has no such question to ask.
@@ -64,7 +71,7 @@ py::array ResultWorkspace::owner_of(py::ssize_t bytes) {
     if (block.bytes >= bytes && is_idle(block.owner)) return block.owner;
   }
   py::array owner = py::array_t<std::uint8_t>(bytes + kAlignment);
-  keep({owner, bytes});
+  if (kTellsWhatIsIdle) keep({owner, bytes});
   return owner;
 }
 

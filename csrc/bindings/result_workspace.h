@@ -17,7 +17,8 @@ bool is_workspace(const pybind11::handle& object);
 
 // A C-contiguous array that nobody else holds, at a multiple of 64 bytes; its values are arbitrary.  The
 // same memory again once it is free; a smaller array lies at the start of a larger block, so that the last,
-// smaller batch of an epoch does not cost the large block.  Several threads may ask one workspace.
+// smaller batch of an epoch does not cost the large block.  Several threads may ask one workspace.  (Python 3.13
+// without the GIL cannot say who holds an array: there each is new.)
 pybind11::array lend(const pybind11::handle& workspace, const pybind11::dtype& dtype,
                      const std::vector<pybind11::ssize_t>& shape);
 

@@ -209,6 +209,15 @@ void backward_in_turn(const Matrix<const T>& dy, const Matrix<const T>& x, const
   if (to.dbias) column_sums(read_only(dz), to.dbias);
 }
 
+template <class T>
+void sums_of_nothing(const LinearBatchNormGradients<T>& to) {
+  const index_t cols = to.dweight.cols;
+  std::fill_n(to.dweight.data, to.dweight.rows * cols, T(0));
+  std::fill_n(to.dgamma, cols, T(0));
+  std::fill_n(to.dbeta, cols, T(0));
+  if (to.dbias) std::fill_n(to.dbias, cols, T(0));
+}
+
 }  // namespace
 
 template <class T>
@@ -216,11 +225,15 @@ void linear_batch_norm_backward(const Matrix<const T>& dy, const Matrix<const T>
                                 const Matrix<const T>& weight, const Matrix<const T>& z,
                                 const BatchNormStatistics<T>& statistics, bool training, bool relu,
                                 const LinearBatchNormGradients<T>& to) {
-  const Panels panels = Panels::of(x.rows, x.cols, z.cols, T());
-  if (x.rows <= kFewRows || (panels.narrow && to.dx.data)) {
-    backward_in_turn(dy, x, z, statistics, training, relu, to);
+  if (z.rows == 0 || z.cols == 0) {
+    sums_of_nothing(to);
   } else {
-    backward_panels(dy, x, z, statistics, training, relu, to, panels);
+    const Panels panels = Panels::of(x.rows, x.cols, z.cols, T());
+    if (x.rows <= kFewRows || (panels.narrow && to.dx.data)) {
+      backward_in_turn(dy, x, z, statistics, training, relu, to);
+    } else {
+      backward_panels(dy, x, z, statistics, training, relu, to, panels);
+    }
   }
   if (to.dx.data) gemm(read_only(to.dz), transposed(weight), to.dx, GemmOptions<T>{});
 }

@@ -32,8 +32,8 @@ constexpr std::chrono::microseconds kSpinForParts{1000};
 // queued on its caller's CPU (a process that was stopped goes on so): it is moved from there.
 constexpr int kLonelyCalls = 16;
 // Where the system gives fewer threads than are asked for, a try costs some 10 us, as much as a small
-// call: one in so many calls.
-constexpr int kCallsToNextTry = 4096;
+// call: it waits so long for the next.
+constexpr std::chrono::milliseconds kToNextTry{100};
 constexpr std::size_t kLine = 64;
 constexpr int kLooks = 64;  // between two looks at the clock, and a late worker's grace: some 2 us
 
@@ -151,16 +151,13 @@ class Pool {
 
   void start_workers(int wanted) {
     if (workers_ >= wanted) return;
-    if (to_next_try_ > 0) {
-      --to_next_try_;
-      return;
-    }
+    if (Clock::now() < next_try_) return;
     try {
       for (; workers_ < wanted; ++workers_)
         std::thread([this, i = workers_.load()] { work(i); }).detach();
     } catch (const std::exception&) {
       // No more threads, or no memory for one: others take the parts of those that are missing.
-      to_next_try_ = kCallsToNextTry;
+      next_try_ = Clock::now() + kToNextTry;
     }
   }
 
@@ -271,8 +268,8 @@ class Pool {
 
   // The caller's own.
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
-  int lonely_ = 0;       // calls since a worker last took a part
-  int to_next_try_ = 0;  // calls until a thread is asked for again, after one was refused
+  int lonely_ = 0;                // calls since a worker last took a part
+  Clock::time_point next_try_{};  // when a thread is asked for again, after one was refused
   // Written by every call, read by the workers.
   alignas(kLine) std::atomic<std::uint64_t> call_{0};
   void (*function_)(const void*, int) = nullptr;

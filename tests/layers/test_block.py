@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastbn
+from fastbn import _core
 from fastbn.layers import BatchNorm1d, Linear, ReLU, Sequential
 from fastbn.layers.block import Block
 from fastbn.layers.fuse import units
@@ -267,6 +268,38 @@ def test_wrong_gradient_is_refused(rng):
         net.backward(np.zeros((6, 4), np.float32))
     with pytest.raises(TypeError, match="float64"):
         net.backward(np.zeros((6, 5)))
+
+
+CACHES = {
+    "rows": lambda z, w: _core.batch_norm(z, None, None, training=True, axis=0)[1],
+    "weights": lambda z, w: _core.batch_norm(z, None, None, training=True, weights=w)[1],
+    "groups": lambda z, w: _core.batch_norm(z, None, None, training=True, groups=2)[1],
+}
+
+
+@pytest.mark.parametrize("make", CACHES.values(), ids=CACHES.keys())
+def test_a_cache_of_other_statistics_is_refused(rng, make):
+    """Of another count they would be read, and dgamma and dbeta written, past their ends."""
+    x, weight = (rng.standard_normal(s, dtype=np.float32) for s in ((6, 3), (3, 6)))
+    z = x @ weight
+    cache = make(z, np.ones(6, np.float32))
+    dweight = np.full_like(weight, 7)
+    with pytest.raises(ValueError, match="cache"):
+        _core.linear_batch_norm_backward(z, x, weight, cache, True, True, dweight=dweight)
+    assert np.all(dweight == 7)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3), (5, 4, 0)])
+def test_gradients_of_nothing_are_zero(dtype, shape):
+    rows, inner, outer = shape
+    x, weight = np.ones((rows, inner), dtype), np.ones((inner, outer), dtype)
+    _, cache = _core.linear_batch_norm(
+        x, weight, None, None, None, None, None, 0.1, 1e-5, True, False
+    )
+    dy = np.ones((rows, outer), dtype)
+    gradients = _core.linear_batch_norm_backward(dy, x, weight, cache, True, True)
+    assert [g.shape for g in gradients] == [(rows, inner), (inner, outer)] + 3 * [(outer,)]
+    assert not any(g.any() for g in gradients)
 
 
 def test_empty_batches_are_those_of_the_layers(rng):

@@ -82,3 +82,10 @@ def test_bytes_need_rescaling_first():
         make_trainer().step(images, labels)
     with pytest.raises(TypeError, match="int16, the net is float32"):
         make_trainer(Rescaling(1.0)).step(images.astype(np.int16), labels)
+
+
+def test_bytes_below_their_own_result_are_read_first():
+    memory = (np.arange(4000) % 256).astype(np.uint8)
+    x, out = memory[:1000], memory.view(np.float32)
+    expected = x.astype(np.float32) * 2 + 1
+    np.testing.assert_array_equal(_core.rescale(x, out, 2.0, 1.0), expected)
