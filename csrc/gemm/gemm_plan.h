@@ -105,6 +105,15 @@ index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
   return double_pumped(kern) && !far ? kern.most_steps_by_rows / 3 : kern.most_steps_by_rows;
 }
 
+// For so many panels columns of A are read where they lie.  Where a multiply-add takes two cycles its loads are hidden
+// better than the copy pays (one thread of Zen 4, k = 64 to 1024: 256 x 128 1.03 to 1.05 times as fast, 300 x 200 1.02
+// to 1.03, 784 x 256 1.00 to 1.01, 2048 x 320 0.84 to 0.99), but of columns a multiple of a page apart (1024 x 256 with
+// k = 512 0.89).
+template <class T>
+index_t panels_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& a) {
+  return double_pumped(kern) && a.col_stride * index_t{sizeof(T)} % kPageBytes != 0 ? 6 : 1;
+}
+
 // Contiguous rows a multiple of a page apart.
 template <class T>
 bool crowded(const Matrix<const T>& a) {
@@ -224,7 +233,7 @@ struct Plan {
     // steps 87 and 100, with 16 89 and 87).  Packed A costs one pass and serves every panel.
     const bool dense = a.row_stride == 1 && std::abs(a.col_stride) * index_t{sizeof(T)} < kDense;
     pack_a = !by_rows && !in_pieces(kern, c.rows) && a.col_stride != 1 && !dense &&
-             k >= kLeastToPackA && c.rows > kern.mr && c.cols > nr;
+             k >= kLeastToPackA && c.rows > kern.mr && c.cols > panels_unpacked(kern, a) * nr;
     // The lines of such rows share a set of L1 with those that are read of B (1024 x 1024 at 12 rows: 62
     // GFLOP/s, packed 109; of eight rows packing lost as often as it won).
     if (turn_b && crowded(a)) pack_a = c.rows > kern.mr;
