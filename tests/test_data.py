@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastbn
+from fastbn import _core
 from fastbn.data import MiniBatches, Tail, as_generator, take_batch, train_validation_split
 
 TAILS: tuple[Tail, ...] = ("keep", "drop", "merge")
@@ -304,6 +305,17 @@ def test_take_batch_by_several_threads(features: int, rows: int) -> None:
             batch = take_batch(x, indices, out)
         assert np.array_equal(batch, x[indices])
         assert (out[rows:] == -1).all()
+
+
+def test_rows_that_are_still_to_be_copied_are_nobody_elses() -> None:
+    """Else another thread could change them after their check."""
+    x, out, indices = np.ones((6, 4))[:, ::2], np.zeros((2, 2)), np.array([5, 1])
+    rest = _core.gather_rows(x, indices, out)
+    assert rest is not None
+    assert np.array_equal(rest, indices)
+    assert not np.shares_memory(rest, indices)
+    assert not out.any()
+    assert _core.gather_rows(np.ones((6, 2)), indices, out) is None
 
 
 def test_take_batch_of_objects_counts_their_references() -> None:

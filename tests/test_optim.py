@@ -1,6 +1,7 @@
 import copy
 import io
 import pickle
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from fastbn import optim
 from fastbn.layers import BatchNorm1d, Linear, Parameter, ReLU, Sequential
 from fastbn.losses import CrossEntropyLoss
-from fastbn.optim import SGD, Adam, AdamW
+from fastbn.optim import SGD, Adam, AdamW, Optimizer
 
 DTYPES = [np.float32, np.float64]
 
@@ -226,28 +227,104 @@ def test_an_optimizer_keeps_to_its_parameters(make):
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
-@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
-def test_a_hyperparameter_is_checked_where_it_is_set(make, value):
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (np.nan, ValueError),
+        (np.inf, ValueError),
+        (-1.0, ValueError),
+        (None, TypeError),
+        ("0.1", TypeError),
+        (np.ones(2), TypeError),
+        (1j, TypeError),
+    ],
+)
+def test_a_hyperparameter_is_checked_where_it_is_set(make, value, error):
     parameter = Parameter(np.ones(3))
     optimizer = make([parameter])
     before = optimizer.state_dict()
     for name in set(optimizer.hyperparameters) - {"nesterov"}:
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(error, match=name):
             setattr(optimizer, name, value)
     after = optimizer.state_dict()
     assert all(np.array_equal(after[name], before[name]) for name in before)
 
 
-def test_a_step_that_is_refused_does_not_count():
-    parameters = [Parameter(np.ones(3)), Parameter(np.ones(4))]
-    optimizer = SGD(parameters, lr=0.1)
-    optimizer.momentum = 0.9  # made without, it has no velocity
-    for parameter in parameters:
-        parameter.grad[:] = 1
-    with pytest.raises(ValueError, match="momentum"):
+@pytest.mark.parametrize(
+    ("made", "change", "error"),
+    [
+        ({}, {"momentum": 0.9}, ValueError),  # it keeps no velocity
+        ({}, {"nesterov": True}, ValueError),
+        ({"momentum": 0.9, "nesterov": True}, {"momentum": 0.0}, ValueError),
+        ({"momentum": 0.9}, {"nesterov": 1.0}, TypeError),
+        ({"momentum": 0.9}, {"nesterov": None}, TypeError),
+    ],
+)
+def test_numbers_that_do_not_fit_one_another(made, change, error):
+    """Neither set nor loaded, and the optimizer goes on as it was."""
+    parameter = Parameter(np.ones(3))
+    parameter.grad[:] = 1
+    optimizer = SGD([parameter], lr=0.1, **made)
+    before = optimizer.state_dict()
+    ((name, value),) = change.items()
+    with pytest.raises(error, match=name):
+        setattr(optimizer, name, value)
+    with pytest.raises(error, match=name):
+        optimizer.load_state_dict(before | {"lr": 0.5} | change)
+    after = optimizer.state_dict()
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+    optimizer.step()
+    assert np.all(parameter.data == 0.9 - 0.1 * 0.9 * optimizer.nesterov)
+
+
+def test_momentum_may_be_switched_off_and_on():
+    parameter = Parameter(np.zeros(3))
+    parameter.grad[:] = 1
+    optimizer = SGD([parameter], lr=1.0, momentum=0.5)
+    for momentum, expected in ((0.0, -1), (0.5, -2.5)):  # velocities 1 and 1.5
+        optimizer.momentum = momentum
         optimizer.step()
-    assert optimizer.steps == 0
-    assert all(np.all(parameter.data == 1) for parameter in parameters)
+        assert np.all(parameter.data == expected)
+
+
+class Half(Optimizer):
+    """An optimizer of a user's own: it halves what is above `floor`."""
+
+    hyperparameters = ("lr", "weight_decay", "floor", "bias")
+    ranges: ClassVar = Optimizer.ranges | {"floor": (0.0, 10.0)}
+
+    def __init__(self, params, floor, bias=-3.0, fail_at=None):
+        self.lr, self.weight_decay, self.floor, self.bias = 0.0, 0.0, floor, bias
+        self.fail_at = fail_at
+        super().__init__(params, (), decay_exempt=True)
+
+    def _update(self, segment, step, weight_decay):
+        if step == self.fail_at:
+            raise MemoryError
+        segment.data[segment.data > self.floor] /= 2
+
+
+def test_an_optimizer_of_ones_own():
+    parameter = Parameter(np.full(3, 8.0))
+    optimizer = Half([parameter], floor=3)
+    optimizer.step()
+    with pytest.raises(ValueError, match=r"floor.*10"):
+        optimizer.floor = 10.0
+    optimizer.bias = -1e9  # of no range
+    optimizer.load_state_dict(optimizer.state_dict() | {"floor": np.array([4])})
+    optimizer.step()
+    assert np.all(parameter.data == 4)
+    assert (optimizer.floor, optimizer.steps) == (4, 2)
+
+
+def test_a_step_that_fails_does_not_count():
+    parameter = Parameter(np.full(3, 8.0))
+    optimizer = Half([parameter], floor=0, fail_at=2)
+    optimizer.step()
+    with pytest.raises(MemoryError):
+        optimizer.step()
+    assert optimizer.steps == 1
+    assert np.all(parameter.data == 4)
 
 
 def test_lr_is_settable():

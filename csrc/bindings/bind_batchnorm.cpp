@@ -1,4 +1,4 @@
-#include "bindings/batchnorm_cache.h"
+#include "bindings/batchnorm_arguments.h"
 
 #include <pybind11/stl.h>
 
@@ -46,9 +46,9 @@ bool channel_view(const py::array& a, int axis, ChannelView<T>* view) {
   const Shape shape = shape_of(a);
   const int ndim = static_cast<int>(a.ndim());
   view->data = data<std::remove_const_t<T>>(a);
-  view->outer = product(shape, 0, axis);
+  view->outer = values_along(shape, 0, axis);
   view->channels = shape[static_cast<std::size_t>(axis)];
-  view->inner = product(shape, axis + 1, ndim);
+  view->inner = values_along(shape, axis + 1, ndim);
   view->channel_stride = a.strides(axis) / a.itemsize();
   py::ssize_t inner_stride;
   if (!merges(a, 0, axis, &view->outer_stride) || !merges(a, axis + 1, ndim, &inner_stride)) {
@@ -201,11 +201,7 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
 py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNormCache& cache,
                                       const py::object& out_object, const py::object& dgamma_object,
                                       const py::object& dbeta_object) {
-  if (cache.overwritten) {
-    throw py::value_error(
-        "the forward pass wrote its result over x, which the backward pass needs; give another "
-        "out");
-  }
+  require_kept(cache);
   py::array dy = input(dy_object, "dy");
   require_same_dtype(dy, "dy", cache.x, "x");
   require_shape(dy, "dy", cache.shape, "the shape of x in the forward pass");

@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "bindings/batchnorm_cache.h"
+#include "bindings/batchnorm_arguments.h"
 #include "fastbn/gemm.h"
 #include "fastbn/linear_batchnorm.h"
 
@@ -131,8 +131,10 @@ py::object taken(Output& out, bool asked) {
   return asked ? py::object(out.take()) : py::none();
 }
 
-// A cache of another function may hold other statistics, or fewer, than there are columns.
+// A cache of another function may hold other statistics, or fewer, than there are columns, or what took the
+// place of the product.
 void require_columns(const BatchNormCache& cache) {
+  require_kept(cache);
   if (cache.axis == 1 && cache.groups == 1 && !cache.weights) return;
   throw py::value_error(
       "the cache must be of batch norm over all rows of (N, C) without weights, not of axis " +

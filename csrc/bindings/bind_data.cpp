@@ -57,16 +57,21 @@ bool is_plain_batch(const py::array& x, const py::array& out) {
          !may_overlap(x, out);
 }
 
-bool gather_rows_binding(const py::array& x, const py::array& indices, const py::array& out) {
+// None, or the checked rows, of which nothing is copied yet.
+py::object gather_rows_binding(const py::array& x, const py::array& indices, const py::array& out) {
   const std::vector<index_t> rows = checked_batch(x, indices, out);
-  if (!is_plain_batch(x, out)) return false;
-  if (out.size() == 0 || x.shape(0) == 0) return true;
+  if (!is_plain_batch(x, out)) {
+    return py::array_t<index_t>(static_cast<py::ssize_t>(rows.size()), rows.data());
+  }
+  if (out.size() == 0 || x.shape(0) == 0) return py::none();
   const auto row_bytes = static_cast<std::size_t>(x.nbytes() / x.shape(0));
   const void* const from = x.data();
   void* const to = const_cast<void*>(out.data());
-  py::gil_scoped_release release;
-  gather_rows(from, row_bytes, rows.data(), static_cast<index_t>(rows.size()), to);
-  return true;
+  {
+    py::gil_scoped_release release;
+    gather_rows(from, row_bytes, rows.data(), static_cast<index_t>(rows.size()), to);
+  }
+  return py::none();
 }
 
 py::array rescale_binding(const py::array& x_object, const py::array& out, double scale,

@@ -206,11 +206,11 @@ def adam_update(
 
 # -- data ----------------------------------------------------------------------------------------
 
-def gather_rows(x: Array, indices: NDArray[np.intp], out: Array) -> bool:
+def gather_rows(x: Array, indices: NDArray[np.intp], out: Array) -> NDArray[np.intp] | None:
     """`out[i] = x[indices[i]]` of any dtype, once all is checked.
 
-    False, and nothing is written, where `x` is not C-contiguous, holds objects or shares memory
-    with `out`: the caller copies then.
+    Where `x` is not C-contiguous, holds objects or shares memory with `out`, nothing is written:
+    the caller copies by the indices that are given back then, which nobody else can change.
     """
 
 def rescale(x: NDArray[np.uint8], out: Array, scale: float, offset: float) -> Array:

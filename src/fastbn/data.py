@@ -285,10 +285,10 @@ def take_batch(x: Array, indices: Indices, out: Array) -> Array:
     """
     if isinstance(indices, slice):
         return x[indices]
-    gathered = _core.gather_rows(x, indices, out)
+    rest = _core.gather_rows(x, indices, out)
     batch = out[: len(indices)]
-    if not gathered:
-        batch[...] = x[indices]
+    if rest is not None:
+        batch[...] = x[rest]
     return batch
 
 

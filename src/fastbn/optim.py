@@ -23,19 +23,6 @@ from fastbn.layers.state import staged
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
-# Half-open ranges.  eps is never 0: 0 / (sqrt(0) + 0) of the padding and of units that are never
-# active would be NaN.
-_RANGES = {
-    "lr": (0.0, math.inf),
-    "momentum": (0.0, 1.0),
-    "beta1": (0.0, 1.0),
-    "beta2": (0.0, 1.0),
-    "eps": (math.ulp(0.0), math.inf),
-    "weight_decay": (0.0, math.inf),
-    "steps": (0, math.inf),
-}
-
-
 _PLACE = attrgetter("place")
 _DECAY = attrgetter("decay")
 
@@ -52,9 +39,10 @@ class _Segment(NamedTuple):
 class Optimizer(ABC):
     """Segments, state and its saving, which all optimizers share.
 
-    A subclass names its hyperparameters and the arrays that it keeps, and updates a segment in
-    `_update`.  Hyperparameters are attributes that may be set between steps, `lr` above all; what
-    is out of range is a ValueError then.
+    A subclass names its hyperparameters and the arrays that it keeps, sets the former before it
+    calls `Optimizer.__init__`, and updates a segment in `_update`.  Hyperparameters are attributes
+    that may be set between steps, `lr` above all; what is out of range or does not fit the others
+    is a ValueError then, what is no number a TypeError.
 
     Attributes
     ----------
@@ -68,6 +56,19 @@ class Optimizer(ABC):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]]
+    # Half-open; a subclass may add its own.  eps is never 0: 0 / (sqrt(0) + 0) of the padding and
+    # of units that are never active would be NaN.
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "lr": (0.0, math.inf),
+        "momentum": (0.0, 1.0),
+        "beta1": (0.0, 1.0),
+        "beta2": (0.0, 1.0),
+        "eps": (math.ulp(0.0), math.inf),
+        "weight_decay": (0.0, math.inf),
+        "steps": (0, math.inf),
+    }
+    # Kinds of dtype that a number may have, "iuf" where nothing is said.
+    kinds: ClassVar[Mapping[str, str]] = {"steps": "iu", "nesterov": "b"}
 
     lr: float
     weight_decay: float
@@ -80,6 +81,7 @@ class Optimizer(ABC):
         self.decay_exempt = decay_exempt
         self.steps = 0
         self._state_names = state_names
+        self._check(self._numbers())
         self._state: list[dict[str, Array]] = [{} for _ in self.params]  # views of the segments'
         self._segments: list[_Segment] = []
         self._places: list[Place] = []  # of the parameters, as the segments have them
@@ -91,8 +93,10 @@ class Optimizer(ABC):
         return self._params
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _RANGES:
-            _in_range(name, value)
+        if name == "steps" or name in self.hyperparameters:
+            value = self._number(name, value)
+            if hasattr(self, "_state_names"):
+                self._check(self._numbers() | {name: value})
         super().__setattr__(name, value)
 
     def step(self) -> None:
@@ -101,10 +105,27 @@ class Optimizer(ABC):
         count = self.steps + 1
         for segment in self._segments:
             self._update(segment, count, self.weight_decay if segment.decay else 0.0)
-        self.steps = count
+        vars(self)["steps"] = count  # no need to check it
 
     @abstractmethod
     def _update(self, segment: _Segment, step: int, weight_decay: float) -> None: ...
+
+    def _number(self, name: str, value: Any) -> float:
+        """Read the number of that name; in a file it may have become an array of one element."""
+        array = np.asarray(value)
+        if array.size != 1 or array.dtype.kind not in self.kinds.get(name, "iuf"):
+            raise TypeError(
+                f"{name} is one number, got {value!r} ({array.dtype} of shape {array.shape})"
+            )
+        number: float = array.item()
+        low, high = self.ranges.get(name, (-math.inf, math.inf))
+        if not low <= number < high:
+            raise ValueError(f"{name} must lie in [{low}, {high}), got {number}")
+        return number
+
+    def _check(self, numbers: Mapping[str, float]) -> None:
+        """Refuse hyperparameters that do not fit one another or the state that is kept."""
+        return  # any do, unless a subclass says otherwise
 
     # -- saving --------------------------------------------------------------------------------
 
@@ -131,8 +152,8 @@ class Optimizer(ABC):
         Raises
         ------
         ValueError
-            If names are missing or unknown, a shape differs or a number is out of range.  Nothing
-            is changed then.
+            If names are missing or unknown, a shape differs or a number is out of range or does
+            not fit the others.  Nothing is changed then.
         TypeError
             If a dtype differs or a number is of another kind.  Nothing is changed then.
         """
@@ -141,7 +162,8 @@ class Optimizer(ABC):
         missing = [name for name in names if name not in state]
         if missing:
             raise ValueError(f"state does not fit: missing {missing}")
-        numbers = {name: _read_number(name, state[name]) for name in names}
+        numbers = {name: self._number(name, state[name]) for name in names}
+        self._check(numbers)
         arrays = staged(live, {name: state[name] for name in state if name not in names})
         vars(self).update(numbers)
         for name, array in live.items():
@@ -234,8 +256,10 @@ class SGD(Optimizer):
     lr : float
         Learning rate.
     momentum : float
-        Part of the last update that goes into this one, 0 <= momentum < 1.
+        Part of the last update that goes into this one, 0 <= momentum < 1.  Made with 0 it keeps no
+        velocity, and momentum stays 0.
     nesterov : bool
+        Only with momentum above 0.
     weight_decay : float
         Weight of the penalty ``weight_decay / 2 * sum(p**2)``.
     decay_exempt : bool
@@ -268,9 +292,17 @@ class SGD(Optimizer):
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.nesterov = bool(nesterov)
-        if nesterov and not momentum:
+        super().__init__(params, ("velocity",) if self.momentum else (), decay_exempt)
+
+    def _check(self, numbers: Mapping[str, float]) -> None:
+        momentum = numbers["momentum"]
+        if numbers["nesterov"] and not momentum:
             raise ValueError(f"nesterov needs momentum above 0, got {momentum}")
-        super().__init__(params, ("velocity",) if momentum else (), decay_exempt)
+        if momentum and not self._state_names:
+            raise ValueError(
+                f"momentum is {momentum}, but this SGD was made with 0 and keeps no velocity; make "
+                "another"
+            )
 
     def _update(self, segment: _Segment, step: int, weight_decay: float) -> None:
         _core.sgd_update(
@@ -385,24 +417,6 @@ class AdamW(Adam):
         decay_exempt: bool = True,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, decay_exempt=decay_exempt)
-
-
-def _in_range(name: str, value: float) -> float:
-    """`value`, which must lie in the range of that name."""
-    low, high = _RANGES[name]
-    if not low <= value < high:
-        raise ValueError(f"{name} must lie in [{low}, {high}), got {value}")
-    return value
-
-
-def _read_number(name: str, value: Any) -> float:
-    """Read the number of that name from a state; in a file it may have become an array."""
-    array = np.asarray(value)
-    kind = {"steps": "iu", "nesterov": "b"}.get(name, "iuf")
-    if array.size != 1 or array.dtype.kind not in kind:
-        raise TypeError(f"{name} is one number, got {array.dtype} of shape {array.shape}")
-    number: float = array.item()
-    return number if name == "nesterov" else _in_range(name, number)
 
 
 def _check_parameters(params: tuple[Parameter, ...]) -> None:

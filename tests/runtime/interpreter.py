@@ -38,6 +38,3 @@ def output(code: str, environment: Mapping[str, str] | None = None, timeout: flo
     done = python(code, environment, timeout)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
-
-
-# -- targets ---------------------------------------------------------------------------------------

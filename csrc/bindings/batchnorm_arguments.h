@@ -44,11 +44,13 @@ struct BatchNormCache {
 constexpr const char* kTooFew = "batch statistics need more than 1 value per channel when training";
 constexpr const char* kBothWritten = ", and both are written";
 
-// Of the sizes of axes [begin, end).
-py::ssize_t product(const Shape& shape, int begin, int end);
+// How many values axes [begin, end) make.
+py::ssize_t values_along(const Shape& shape, int begin, int end);
 // A checked per-channel argument.
 std::optional<py::array> channel_vector(const py::object& object, const char* name,
                                         const py::array& x, py::ssize_t channels);
+// The backward pass needs x as it was.
+void require_kept(const BatchNormCache& cache);
 void require_statistics(const py::object& mean, const py::object& var, bool training);
 void require_number(const char* name, double value, double low, double high);
 // The smallest group: `groups` near-equal parts of the samples, of equally many values each.

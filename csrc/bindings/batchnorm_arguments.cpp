@@ -1,4 +1,4 @@
-#include "bindings/batchnorm_cache.h"
+#include "bindings/batchnorm_arguments.h"
 
 #include <algorithm>
 #include <cstring>
@@ -6,7 +6,7 @@
 
 namespace fastbn::bindings {
 
-py::ssize_t product(const Shape& shape, int begin, int end) {
+py::ssize_t values_along(const Shape& shape, int begin, int end) {
   py::ssize_t n = 1;
   for (int i = begin; i < end; ++i) n *= shape[static_cast<std::size_t>(i)];
   return n;
@@ -38,6 +38,12 @@ std::optional<py::array> channel_vector(const py::object& object, const char* na
   return v;
 }
 
+void require_kept(const BatchNormCache& cache) {
+  if (!cache.overwritten) return;
+  throw py::value_error(
+      "the forward pass wrote its result over x, which the backward pass needs; give another out");
+}
+
 void require_statistics(const py::object& mean, const py::object& var, bool training) {
   if (mean.is_none() != var.is_none()) {
     throw py::value_error("running_mean and running_var must be given together; " +
@@ -62,7 +68,7 @@ void require_number(const char* name, double value, double low, double high) {
 void require_enough_values(const Shape& shape, int axis, py::ssize_t groups) {
   const py::ssize_t channels = shape[static_cast<std::size_t>(axis)];
   const py::ssize_t n =
-      product(shape, 0, axis) * product(shape, axis + 1, static_cast<int>(shape.size()));
+      values_along(shape, 0, axis) * values_along(shape, axis + 1, static_cast<int>(shape.size()));
   if (n == 0 || channels == 0) return;
   const py::ssize_t samples = axis == 0 ? 1 : shape.front();
   if (groups > samples) {
