@@ -34,8 +34,9 @@ constexpr double kFlopPerThread = 4e5;
 // panels at 1,024 rows were one tile wide, and the product read x more often: 2 % slower.
 constexpr index_t kPanelBytes = 768 * 1024;
 // But at least so many tiles wide: a product reads x once for each panel, and that of the weight's gradient
-// packs it.  With two tiles at 1,024 rows, and one at 2,048, a training step took 1.04 to 1.14 and 1.2 to 1.3
-// times as long backward, 1.03 to 1.07 times forward at 1,024; four and eight tiles were no better.
+// packs it or reads it as often.  With two tiles at 1,024 rows, and one at 2,048, a training step took 1.04 to
+// 1.14 and 1.2 to 1.3 times as long backward, 1.03 to 1.07 times forward at 1,024; four and eight tiles were no
+// better.
 constexpr index_t kLeastTiles = 6;
 
 // Of so few rows the gradient of the weight is by far the largest array, and is written fastest if threads

@@ -77,7 +77,7 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
 // saves are then not worth its stores, of which Zen 4 makes a 64-byte one in two cycles (at 16 rows 92 %
 // of what it is unpacked, at 96 rows 97 %).  Rows of B that are a multiple of a page apart share few
-// sets of the caches: sooner packed.  Tiles of four rows read B twice as often: they feel it from half a page on,
+// sets of the caches: sooner packed.  Tiles of four rows read B twice as often: they feel a multiple of half a page,
 // and packing pays from three tiles on (one thread of Zen 4 with AVX2: 1024 x 1024 at 9 and 16 rows 45 and 72
 // GFLOP/s unpacked, 56 and 79 packed, at 8 rows 67 and 59; 512 x 512 at 32 rows 94 and 99).  So is B whose
 // loads are across two cache lines: all of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
@@ -106,12 +106,16 @@ index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
 }
 
 // For so many panels columns of A are read where they lie.  Where a multiply-add takes two cycles its loads are hidden
-// better than the copy pays (one thread of Zen 4, k = 64 to 1024: 256 x 128 1.03 to 1.05 times as fast, 300 x 200 1.02
-// to 1.03, 784 x 256 1.00 to 1.01, 2048 x 320 0.84 to 0.99), but of columns a multiple of a page apart (1024 x 256 with
-// k = 512 0.89).
+// better than the copy pays (Zen 4, one and two threads, k = 64 to 2048: 256 x 128 1.02 to 1.08 times as fast, 300 x 200
+// 0.99 to 1.14, 784 x 256 0.95 to 1.03; of seven panels 2048 x 320 0.84 to 0.99).  Not of columns half a page apart or
+// a multiple of it, which share few sets (1024 x 256 with k = 512 0.89, 512 x 144 and 512 x 288 with k = 2048 0.79), nor
+// of an A that panel after panel comes from beyond L2 (of 2.4 MB 1.04 to 1.14, of 3.2 MB 0.96 to 1.02, of 6.4 MB 0.91).
 template <class T>
 index_t panels_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& a) {
-  return double_pumped(kern) && a.col_stride * index_t{sizeof(T)} % kPageBytes != 0 ? 6 : 1;
+  constexpr index_t kLargest = 2560 * 1024, size = sizeof(T);
+  const bool streams = a.row_stride == 1 && a.col_stride * size % (kPageBytes / 2) != 0 &&
+                       a.rows * a.cols * size <= kLargest;
+  return double_pumped(kern) && streams ? 6 : 1;
 }
 
 // Contiguous rows a multiple of a page apart.
