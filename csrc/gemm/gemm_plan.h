@@ -48,6 +48,11 @@ constexpr index_t kBlockOfB = 640 * 1024;
 // packed where the panel before was, in lines that L1 and L2 still have; a block of B's own size came back
 // from L3 to be overwritten.  1 to 6 % at 100 to 384 rows; of 1 MiB of A it lost as often as it won.
 constexpr index_t kLargestA = 768 * 1024;
+// A larger A is cut into blocks of that size, each of which packs B's panels anew, if B has at most so many bytes
+// (one thread of Zen 4, NN: 512 x 512 at 512 to 2048 rows 1.00 to 1.07 times as fast, 256 x 512 1.04 to 1.07, 640 x
+// 640 1.01 to 1.06; 960 x 960 0.93, 1024 x 1024 at 1024 rows 0.95).  Half as many where packing turns it (NT 784 x
+// 256 1.02 to 1.04, 768 x 768 0.97).
+constexpr index_t kMostRepacked = 2304 * 1024;
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
 constexpr index_t kLeastToTurn = 32;  // steps of k: two squares of registers
@@ -243,6 +248,13 @@ struct Plan {
     if (turn_b && crowded(a)) pack_a = c.rows > kern.mr;
   }
 
+  // Whether B may be packed once for each block of rows.
+  template <class T>
+  bool repacks(const Matrix<const T>& b, index_t cols) const {
+    const index_t most = pack_b == PackB::on_the_way ? kMostRepacked : kMostRepacked / 2;
+    return b.rows * cols * index_t{sizeof(T)} <= most;
+  }
+
   template <class T>
   void choose_blocks(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
     const index_t k = b.rows, nr = kern.vectors * kern.width, size = sizeof(T);
@@ -270,8 +282,10 @@ struct Plan {
       }
     } else if (in_pieces(kern, c.rows)) {
       kc = balanced_step(k, kPieceOfPanel), nc = nr;
-    } else if (!pack_a && c.rows * k * size <= kLargestA) {
-      mc = rounded_up(c.rows, kern.mr), one_panel = true;
+    } else if (!pack_a && (c.rows * k * size <= kLargestA || repacks(b, c.cols))) {
+      const index_t rows = kLargestA / std::max<index_t>(1, kc * size);
+      mc = rounded_up(balanced_step(c.rows, std::max<index_t>(kern.mr, rows)), kern.mr);
+      one_panel = true;
     } else if (!pack_a && k > 0) {
       mc = rounded_up(balanced_step(c.rows, kStreamedRows), kern.mr);
       nc = columns_in(kBlockOfB, kc * size, nr, nc);
