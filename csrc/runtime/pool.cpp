@@ -124,6 +124,14 @@ struct Part {
   }
 };
 
+// A worker that may be asleep.  Its caller reads `asleep`; the rest is for who wakes it.
+struct Sleeper {
+  alignas(kLine) std::atomic<bool> asleep{false};
+  std::atomic<int> barred{-1};   // the CPU that it keeps from while it sleeps
+  std::atomic<Thread> thread{};  // 0 until it has started
+  std::condition_variable wake;
+};
+
 class Pool {
  public:
   bool acquire() { return !busy_.test_and_set(std::memory_order_acquire); }
@@ -134,11 +142,10 @@ class Pool {
     start_workers(parts - 1);
     function_ = function, body_ = body, body_bytes_ = bytes;
     const int cpu = current_cpu();
-    const bool moved = home_.load(std::memory_order_relaxed) != cpu;
-    if (moved) home_.store(cpu, std::memory_order_relaxed);
+    if (home_.load(std::memory_order_relaxed) != cpu) home_.store(cpu, std::memory_order_relaxed);
     const std::uint64_t call = number(call_.load(std::memory_order_relaxed)) + 1;
     call_.store(call << kPartsBits | static_cast<std::uint64_t>(parts), std::memory_order_release);
-    const bool woken = wake_sleepers(moved ? cpu : -1);
+    const bool woken = wake_sleepers(parts, cpu);
     function(body, 0);
     finish(call, parts, woken || workers_ < parts - 1);
   }
@@ -161,22 +168,28 @@ class Pool {
     }
   }
 
-  void bar_workers(int cpu) {
-    for (int i = 0; i < workers_; ++i) {
-      if (const Thread thread = threads_[i].load()) cpus_.bar(thread, cpu);
+  void bar_workers(int parts, int cpu) {
+    for (int i = 0; i < parts - 1; ++i) {
+      if (const Thread thread = sleepers_[i].thread.load()) cpus_.bar(thread, cpu);
     }
   }
 
-  // A worker that falls asleep unseen (its count may become visible after this look) misses one call,
-  // whose caller takes its part.
-  bool wake_sleepers(int barred) {
-    if (sleepers_.load() == 0) return false;
-    if (barred >= 0) bar_workers(barred);
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-    }  // none is between its look and its sleep
-    wake_.notify_all();
-    return true;
+  // Only the workers that have a part: on many CPUs the others sleep on through small calls.  A worker
+  // that falls asleep unseen (its flag may become visible after this look) misses one call, whose caller
+  // takes its part.
+  bool wake_sleepers(int parts, int cpu) {
+    bool any = false;
+    for (int i = 0; i < parts - 1; ++i) {
+      Sleeper& sleeper = sleepers_[i];
+      if (!sleeper.asleep.load()) continue;
+      any = true;
+      if (sleeper.barred.exchange(cpu) != cpu) cpus_.bar(sleeper.thread.load(), cpu);
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+      }  // it is not between its look and its sleep
+      sleeper.wake.notify_one();
+    }
+    return any;
   }
 
   // Computes the parts that nobody has taken, at once or after a grace, and waits for the others.
@@ -202,7 +215,7 @@ class Pool {
     }
     lonely_ = taken == parts - 1 ? lonely_ + 1 : 0;
     if (lonely_ == kLonelyCalls) {
-      bar_workers(home_.load());
+      bar_workers(parts, home_.load());
       lonely_ = 0;
     }
     if (spin(kSpinForParts, kSpinAlone, all, [] { return false; })) return;
@@ -214,18 +227,25 @@ class Pool {
 
   void work(int index) {
     const Thread self = this_thread();
-    threads_[index].store(self);
+    Sleeper& sleeper = sleepers_[index];
+    sleeper.thread.store(self);
     Part& own = parts_[index + 1];
     std::uint64_t seen = 0;  // a worker that starts late still helps with the call it was made for
+    // Calls that have no part for it do not keep it awake.
+    const auto called = [&] {
+      const std::uint64_t call = call_.load();
+      return number(call) != seen && index + 1 < parts_of(call);
+    };
     for (;;) {
-      const auto called = [&] { return number(call_.load()) != seen; };
       if (!spin(kSpin, kSpinAlone, called, [this] { return on_callers_cpu(); })) {
-        cpus_.bar(self, home_.load());
+        const int home = home_.load();
+        cpus_.bar(self, home);
+        sleeper.barred.store(home);
         {
           std::unique_lock<std::mutex> lock(mutex_);
-          sleepers_.fetch_add(1);
-          wake_.wait(lock, called);
-          sleepers_.fetch_sub(1);
+          sleeper.asleep.store(true);
+          sleeper.wake.wait(lock, called);
+          sleeper.asleep.store(false);
         }
         cpus_.allow(self);
       }
@@ -278,12 +298,11 @@ class Pool {
   // Seldom written.
   alignas(kLine) std::atomic<int> home_{-1};  // the caller's CPU
   std::atomic<int> workers_{0};
-  std::atomic<int> sleepers_{0};
   std::atomic<bool> caller_sleeps_{false};
   const Cpus cpus_;
   std::mutex mutex_;
-  std::condition_variable wake_, done_;
-  std::atomic<Thread> threads_[kMostThreads - 1] = {};  // 0 until it has started
+  std::condition_variable done_;
+  Sleeper sleepers_[kMostThreads - 1];
   Part parts_[kMostThreads];
 };
 
