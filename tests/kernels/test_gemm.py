@@ -95,8 +95,11 @@ def test_error_bound_of_tall_narrow_tiles(target, dtype, rng, m):
     [
         ((130, 200, 600), {}),  # each panel of B is packed where the one before was
         ((130, 200, 600), {"trans_b": True}),
-        ((130, 200, 2000), {}),  # rows of A stream past two blocks of columns of B
-        ((130, 200, 2000), {"trans_b": True}),
+        ((421, 50, 520), {}),  # and packed anew for each of two or three blocks of rows
+        ((421, 50, 520), {"trans_b": True}),
+        ((530, 50, 1100), {}),
+        ((130, 300, 2000), {}),  # rows of A stream past two blocks of columns of B
+        ((130, 300, 2000), {"trans_b": True}),
         ((40, 1100, 300), {}),  # distant rows of B, read in pieces of 128 steps
         ((200, 150, 600), {"trans_a": True}),  # columns of A, packed, in two or three steps of k
         ((129, 49, 32), {"trans_a": True}),
