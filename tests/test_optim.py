@@ -237,6 +237,7 @@ def test_an_optimizer_keeps_to_its_parameters(make):
         ("0.1", TypeError),
         (np.ones(2), TypeError),
         (1j, TypeError),
+        ([1.0, [2.0]], TypeError),
     ],
 )
 def test_a_hyperparameter_is_checked_where_it_is_set(make, value, error):
@@ -274,7 +275,8 @@ def test_numbers_that_do_not_fit_one_another(made, change, error):
     after = optimizer.state_dict()
     assert all(np.array_equal(after[name], before[name]) for name in before)
     optimizer.step()
-    assert np.all(parameter.data == 0.9 - 0.1 * 0.9 * optimizer.nesterov)
+    expected = 1 - 0.1 * (1 + 0.9 * optimizer.nesterov)
+    np.testing.assert_allclose(parameter.data, expected, rtol=4 * np.finfo(float).eps)
 
 
 def test_momentum_may_be_switched_off_and_on():
@@ -310,11 +312,24 @@ def test_an_optimizer_of_ones_own():
     optimizer.step()
     with pytest.raises(ValueError, match=r"floor.*10"):
         optimizer.floor = 10.0
-    optimizer.bias = -1e9  # of no range
+    for bias in (np.inf, -1e9):  # of no range
+        optimizer.bias = bias
     optimizer.load_state_dict(optimizer.state_dict() | {"floor": np.array([4])})
     optimizer.step()
     assert np.all(parameter.data == 4)
     assert (optimizer.floor, optimizer.steps) == (4, 2)
+
+
+def test_an_optimizer_that_lacks_a_hyperparameter():
+    class Late(SGD):
+        hyperparameters = (*SGD.hyperparameters, "late")
+
+        def __init__(self, params):
+            super().__init__(params, lr=0.1)
+            self.late = 1.0
+
+    with pytest.raises(TypeError, match=r"Late must set.*late"):
+        Late([Parameter(np.ones(3))])
 
 
 def test_a_step_that_fails_does_not_count():

@@ -145,7 +145,7 @@ class Part {
       g.pack_width = rounded_up(cols.end, w) - cols.begin;
       cols.begin = std::max<index_t>(cols.begin - lead, 0), cols.end -= lead;
       g.n = cols.end - cols.begin;
-      set_b(g, b, cols.begin, packed_at, i == 0 || plan_.one_panel);
+      set_b(g, b, cols.begin, packed_at, i == 0 || (plan_.one_panel && count > 1));
       if (plan_.by_rows) continue;
       g.c = c.data + i * c.row_stride + cols.begin;
       g.partial = plan_.partial_c ? partial_ + i * plan_.nc + cols.begin : g.c;

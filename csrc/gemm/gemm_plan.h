@@ -50,8 +50,9 @@ constexpr index_t kBlockOfB = 640 * 1024;
 constexpr index_t kLargestA = 768 * 1024;
 // A larger A is cut into blocks of that size, each of which packs B's panels anew, if B has at most so many bytes
 // (one thread of Zen 4, NN: 512 x 512 at 512 to 2048 rows 1.00 to 1.07 times as fast, 256 x 512 1.04 to 1.07, 640 x
-// 640 1.01 to 1.06; 960 x 960 0.93, 1024 x 1024 at 1024 rows 0.95).  Half as many where packing turns it (NT 784 x
-// 256 1.02 to 1.04, 768 x 768 0.97).
+// 640 1.01 to 1.06, with a bias k = 16 to 128 at 2048 to 16384 rows 0.95 to 1.19; 960 x 960 0.93, 1024 x 1024 at 1024
+// rows 0.95; on two threads 1.01 in the mean).  Half as many where packing turns it (NT 784 x 256 1.02 to 1.04, 768 x
+// 768 0.97).  Not measured on Zen 5 and Ice Lake.
 constexpr index_t kMostRepacked = 2304 * 1024;
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
@@ -112,9 +113,10 @@ index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
 
 // For so many panels columns of A are read where they lie.  Where a multiply-add takes two cycles its loads are hidden
 // better than the copy pays (Zen 4, one and two threads, k = 64 to 2048: 256 x 128 1.02 to 1.08 times as fast, 300 x 200
-// 0.99 to 1.14, 784 x 256 0.95 to 1.03; of seven panels 2048 x 320 0.84 to 0.99).  Not of columns half a page apart or
+// 1.02 to 1.10, 784 x 256 1.00 to 1.06; of seven panels 2048 x 320 0.84 to 0.99).  Not of columns half a page apart or
 // a multiple of it, which share few sets (1024 x 256 with k = 512 0.89, 512 x 144 and 512 x 288 with k = 2048 0.79), nor
-// of an A that panel after panel comes from beyond L2 (of 2.4 MB 1.04 to 1.14, of 3.2 MB 0.96 to 1.02, of 6.4 MB 0.91).
+// of an A much larger than L2 (300 x 200 with k = 4096 0.88 to 0.94, weights' gradients of 3.2 to 6.4 MB of x in the
+// fused block 0.95 to 1.04).
 template <class T>
 index_t panels_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& a) {
   constexpr index_t kLargest = 2560 * 1024, size = sizeof(T);

@@ -112,10 +112,10 @@ enum class Ahead {
 // asked for early drive one another out there, and four rows ahead is too late for L3: L2 has room for them, and
 // from there loads are in time unasked.  1024 x 1024 at 8 rows, one thread of Zen 4: with AVX2 52 GFLOP/s with 16
 // rows asked for to L1, 71 with 32 to L2; with AVX-512 104 with 4 to L1 and 107.  2048 x 2048: 29 and 48, 58 and 105.
-// Distances of 16 to 64 in L2 differ little up to 1024 columns; 8 lost 4 to 44 %.  A way of an L2 of 8 ways and 1 MiB
-// holds one line each of 128 KiB: of rows 32 KiB apart 32 would be all that their sets keep, and of 512 KiB half
-// as many.  So 16 are asked for there (256 x 8192 and 256 x 16384 with AVX2 at 8 and 16 rows 0.87 to 1.34 times
-// as fast as with 32, with AVX-512 0.96 to 1.03; at 512 x 4096 0.74 to 1.06).
+// Distances of 16 to 64 in L2 differ little up to 1024 columns; 8 lost 4 to 44 %.  Far apart few sets of L2 have them
+// all: of an L2 of 8 ways and 1 MiB those of rows 32 KiB apart keep 32 lines.  So 16 are asked for from there on, a
+// rule of thumb (256 x 8192 and 256 x 16384 with AVX2 at 8 and 16 rows 0.87 to 1.34 times as fast as with 32, with
+// AVX-512 0.96 to 1.03; at 512 x 4096 0.74 to 1.06).
 template <class T>
 FASTBN_INLINE bool crowds_l1(index_t b_k) {
   return b_k * index_t{sizeof(T)} % (kPageBytes / 2) == 0;
@@ -124,7 +124,8 @@ FASTBN_INLINE bool crowds_l1(index_t b_k) {
 template <class T, Ahead kAhead>
 FASTBN_INLINE index_t rows_ahead(index_t b_k) {
   constexpr index_t kFar = 32 * 1024;  // bytes
-  return kAhead == Ahead::to_l2 && b_k * index_t{sizeof(T)} < kFar ? 32 : 16;
+  const index_t apart = (b_k < 0 ? -b_k : b_k) * index_t{sizeof(T)};
+  return kAhead == Ahead::to_l2 && apart < kFar ? 32 : 16;
 }
 
 // The chain of multiply-adds of a tile.  B read where it lies is left packed on the way, if g.pack_to says so:

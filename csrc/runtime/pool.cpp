@@ -23,7 +23,9 @@ namespace {
 
 // A worker that has nothing to do spins, since the next layer's call comes in microseconds: at
 // first without a break, then letting others run between looks, then it sleeps.  Waking costs some
-// 80 us; a training step's longest pause between calls is shorter than kSpin.
+// 80 us; a training step's longest pause between calls is shorter than kSpin.  What counts is the pause
+// between calls that have a part for this worker: of many workers the last may sleep within a step
+// (not measured on more than two CPUs).
 constexpr std::chrono::microseconds kSpinAlone{20}, kSpin{500};
 // The caller spins for parts that workers have begun, soon letting others run between looks, for one
 // of the workers may be queued on its CPU; then it sleeps.
@@ -124,7 +126,7 @@ struct Part {
   }
 };
 
-// A worker that may be asleep.  Its caller reads `asleep`; the rest is for who wakes it.
+// What its caller has to know of a worker to wake it.
 struct Sleeper {
   alignas(kLine) std::atomic<bool> asleep{false};
   std::atomic<int> barred{-1};   // the CPU that it keeps from while it sleeps
@@ -170,6 +172,7 @@ class Pool {
 
   void bar_workers(int parts, int cpu) {
     for (int i = 0; i < parts - 1; ++i) {
+      sleepers_[i].barred.store(cpu);
       if (const Thread thread = sleepers_[i].thread.load()) cpus_.bar(thread, cpu);
     }
   }
@@ -184,12 +187,15 @@ class Pool {
       if (!sleeper.asleep.load()) continue;
       any = true;
       if (sleeper.barred.exchange(cpu) != cpu) cpus_.bar(sleeper.thread.load(), cpu);
-      {
-        const std::lock_guard<std::mutex> lock(mutex_);
-      }  // it is not between its look and its sleep
-      sleeper.wake.notify_one();
     }
-    return any;
+    if (!any) return false;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+    }  // none is between its look and its sleep
+    for (int i = 0; i < parts - 1; ++i) {
+      if (sleepers_[i].asleep.load()) sleepers_[i].wake.notify_one();
+    }
+    return true;
   }
 
   // Computes the parts that nobody has taken, at once or after a grace, and waits for the others.

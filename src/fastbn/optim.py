@@ -42,7 +42,8 @@ class Optimizer(ABC):
     A subclass names its hyperparameters and the arrays that it keeps, sets the former before it
     calls `Optimizer.__init__`, and updates a segment in `_update`.  Hyperparameters are attributes
     that may be set between steps, `lr` above all; what is out of range or does not fit the others
-    is a ValueError then, what is no number a TypeError.
+    is a ValueError then, what is no int or float of Python or NumPy a TypeError.  An array of one
+    element is read when it is set, not again.
 
     Attributes
     ----------
@@ -56,8 +57,9 @@ class Optimizer(ABC):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]]
-    # Half-open; a subclass may add its own.  eps is never 0: 0 / (sqrt(0) + 0) of the padding and
-    # of units that are never active would be NaN.
+    # Half-open; a subclass may add its own here and below, and what has no range is not checked.
+    # eps is never 0: 0 / (sqrt(0) + 0) of the padding and of units that are never active would be
+    # NaN.
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
         "lr": (0.0, math.inf),
         "momentum": (0.0, 1.0),
@@ -67,7 +69,7 @@ class Optimizer(ABC):
         "weight_decay": (0.0, math.inf),
         "steps": (0, math.inf),
     }
-    # Kinds of dtype that a number may have, "iuf" where nothing is said.
+    # Kinds of dtype that a number may have; "iuf", an int or a float, where nothing is said.
     kinds: ClassVar[Mapping[str, str]] = {"steps": "iu", "nesterov": "b"}
 
     lr: float
@@ -80,8 +82,11 @@ class Optimizer(ABC):
         _check_parameters(self._params)
         self.decay_exempt = decay_exempt
         self.steps = 0
+        missing = [name for name in self.hyperparameters if name not in vars(self)]
+        if missing:
+            raise TypeError(f"{type(self).__name__} must set {missing} before Optimizer.__init__")
         self._state_names = state_names
-        self._check(self._numbers())
+        self._check(vars(self))
         self._state: list[dict[str, Array]] = [{} for _ in self.params]  # views of the segments'
         self._segments: list[_Segment] = []
         self._places: list[Place] = []  # of the parameters, as the segments have them
@@ -95,8 +100,8 @@ class Optimizer(ABC):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "steps" or name in self.hyperparameters:
             value = self._number(name, value)
-            if hasattr(self, "_state_names"):
-                self._check(self._numbers() | {name: value})
+            if "_state_names" in vars(self):  # it is complete
+                self._check(vars(self) | {name: value})
         super().__setattr__(name, value)
 
     def step(self) -> None:
@@ -112,18 +117,16 @@ class Optimizer(ABC):
 
     def _number(self, name: str, value: Any) -> float:
         """Read the number of that name; in a file it may have become an array of one element."""
-        array = np.asarray(value)
-        if array.size != 1 or array.dtype.kind not in self.kinds.get(name, "iuf"):
-            raise TypeError(
-                f"{name} is one number, got {value!r} ({array.dtype} of shape {array.shape})"
-            )
-        number: float = array.item()
-        low, high = self.ranges.get(name, (-math.inf, math.inf))
-        if not low <= number < high:
-            raise ValueError(f"{name} must lie in [{low}, {high}), got {number}")
+        number: float = value
+        if type(value) is not float or name in self.kinds:
+            number = _one_number(name, value, self.kinds.get(name, "iuf"))
+        if name in self.ranges:
+            low, high = self.ranges[name]
+            if not low <= number < high:
+                raise ValueError(f"{name} must lie in [{low}, {high}), got {number}")
         return number
 
-    def _check(self, numbers: Mapping[str, float]) -> None:
+    def _check(self, numbers: Mapping[str, Any]) -> None:
         """Refuse hyperparameters that do not fit one another or the state that is kept."""
         return  # any do, unless a subclass says otherwise
 
@@ -270,6 +273,8 @@ class SGD(Optimizer):
     ValueError
         If a number is out of range, there are no parameters or one occurs twice, or `nesterov`
         comes without momentum.
+    TypeError
+        If a number is something else, or a parameter is no `Parameter`.
 
     Notes
     -----
@@ -291,10 +296,10 @@ class SGD(Optimizer):
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
-        self.nesterov = bool(nesterov)
+        self.nesterov = nesterov
         super().__init__(params, ("velocity",) if self.momentum else (), decay_exempt)
 
-    def _check(self, numbers: Mapping[str, float]) -> None:
+    def _check(self, numbers: Mapping[str, Any]) -> None:
         momentum = numbers["momentum"]
         if numbers["nesterov"] and not momentum:
             raise ValueError(f"nesterov needs momentum above 0, got {momentum}")
@@ -342,6 +347,8 @@ class Adam(Optimizer):
     ------
     ValueError
         If a number is out of range, there are no parameters or one occurs twice.
+    TypeError
+        If a number is something else, or a parameter is no `Parameter`.
 
     Notes
     -----
@@ -396,7 +403,7 @@ class AdamW(Adam):
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         As `Adam`.
 
     Notes
@@ -417,6 +424,19 @@ class AdamW(Adam):
         decay_exempt: bool = True,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, decay_exempt=decay_exempt)
+
+
+def _one_number(name: str, value: Any, kinds: str) -> Any:
+    """`value`, of any shape with one element and of these kinds of dtype, as a Python number."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # a ragged list
+        raise TypeError(f"{name} is one number, got {value!r}") from error
+    if array.size != 1 or array.dtype.kind not in kinds:
+        raise TypeError(
+            f"{name} is one number, got {value!r} ({array.dtype} of shape {array.shape})"
+        )
+    return array.item()
 
 
 def _check_parameters(params: tuple[Parameter, ...]) -> None:

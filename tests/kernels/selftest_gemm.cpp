@@ -186,6 +186,7 @@ void test(Report& report) {
       }
     }
     check_serial<T>(report, random, 12, 100, 1024);  // rows of A a page apart
+    check_serial<T>(report, random, 421, 50, 520);   // blocks of rows that pack B anew
   }
   for (const index_t rows : {0, 1, 31, 32, 33, 65}) {
     for (const index_t cols : {0, 1, 2, 3, 8, 15, 16, 17, 33}) {

@@ -1,5 +1,6 @@
 """Which threads of the pool a call keeps busy: those that have a part in it."""
 
+import os
 import sys
 
 import pytest
@@ -40,7 +41,7 @@ before = tasks()
 param, grad = np.zeros(1 << 22, np.float32), np.zeros(1 << 22, np.float32)
 _core.set_num_threads(8)
 _core.sgd_update(param, grad, None, 1.0)
-workers = sorted(tasks() - before)
+workers = sorted(tasks() - before, key=int)  # as they were started
 assert len(workers) == 7
 end = time.monotonic() + 30
 while not all(map(asleep, workers)):
@@ -56,13 +57,16 @@ first = [wakes(w) for w in workers]
 for _ in range(20):
     _core.sgd_update(param, grad, None, 1.0)
     time.sleep(0.01)  # they fall asleep in between
-print(sum(wakes(w) > n for w, n in zip(workers, first)))
+print(*(int(wakes(w) > n) for w, n in zip(workers, first)))
 """
-    assert int(output(SEVEN_ASLEEP + counted)) <= 1
+    assert output(SEVEN_ASLEEP + counted) == "1 0 0 0 0 0 0"
 
 
+@pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 3 if hasattr(os, "sched_getaffinity") else True,
+    reason="on two CPUs workers that wait share one, and yield until they sleep in any case",
+)
 def test_calls_of_others_keep_no_worker_awake():
-    """On two CPUs it cannot fail: those that wait share one there, and yield until they sleep."""
     timed = """
 few = param[: 1 << 18], grad[: 1 << 18]  # the next call comes before a worker would sleep
 first = [seconds(w) for w in workers]
