@@ -293,10 +293,11 @@ class Half(Optimizer):
     """An optimizer of a user's own: it halves what is above `floor`."""
 
     hyperparameters = ("lr", "weight_decay", "floor", "bias")
+    weight_decay = 0.0
     ranges: ClassVar = Optimizer.ranges | {"floor": (0.0, 10.0)}
 
     def __init__(self, params, floor, bias=-3.0, fail_at=None):
-        self.lr, self.weight_decay, self.floor, self.bias = 0.0, 0.0, floor, bias
+        self.lr, self.floor, self.bias = 0.0, floor, bias
         self.fail_at = fail_at
         super().__init__(params, (), decay_exempt=True)
 

@@ -82,11 +82,11 @@ class Optimizer(ABC):
         _check_parameters(self._params)
         self.decay_exempt = decay_exempt
         self.steps = 0
-        missing = [name for name in self.hyperparameters if name not in vars(self)]
+        missing = [name for name in self.hyperparameters if not hasattr(self, name)]
         if missing:
             raise TypeError(f"{type(self).__name__} must set {missing} before Optimizer.__init__")
         self._state_names = state_names
-        self._check(vars(self))
+        self._check(self._numbers())
         self._state: list[dict[str, Array]] = [{} for _ in self.params]  # views of the segments'
         self._segments: list[_Segment] = []
         self._places: list[Place] = []  # of the parameters, as the segments have them
@@ -101,7 +101,7 @@ class Optimizer(ABC):
         if name == "steps" or name in self.hyperparameters:
             value = self._number(name, value)
             if "_state_names" in vars(self):  # it is complete
-                self._check(vars(self) | {name: value})
+                self._check(self._numbers() | {name: value})
         super().__setattr__(name, value)
 
     def step(self) -> None:
@@ -126,7 +126,7 @@ class Optimizer(ABC):
                 raise ValueError(f"{name} must lie in [{low}, {high}), got {number}")
         return number
 
-    def _check(self, numbers: Mapping[str, Any]) -> None:
+    def _check(self, numbers: Mapping[str, float]) -> None:
         """Refuse hyperparameters that do not fit one another or the state that is kept."""
         return  # any do, unless a subclass says otherwise
 
@@ -299,7 +299,7 @@ class SGD(Optimizer):
         self.nesterov = nesterov
         super().__init__(params, ("velocity",) if self.momentum else (), decay_exempt)
 
-    def _check(self, numbers: Mapping[str, Any]) -> None:
+    def _check(self, numbers: Mapping[str, float]) -> None:
         momentum = numbers["momentum"]
         if numbers["nesterov"] and not momentum:
             raise ValueError(f"nesterov needs momentum above 0, got {momentum}")
