@@ -1,39 +1,23 @@
-"""Optimizers: they change parameters by their gradients.
-
-State lies in flat arrays like the parameters themselves, so that a net is updated by one kernel
-call a segment: a run of parameters that are neighbours in one flat array and treated alike.  The
-parameters of a `Sequential` make two segments at most, one with weight decay and one without.
-"""
+"""Optimizers: they change parameters by their gradients, a segment at a time (segments.py)."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from operator import attrgetter, is_
-from typing import Any, ClassVar, NamedTuple
+from operator import attrgetter
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastbn import _core
-from fastbn.functional import Array
-from fastbn.layers.flat import adjoin, aligned_zeros
-from fastbn.layers.parameter import Parameter, Place
+from fastbn.layers.parameter import Parameter
 from fastbn.layers.state import staged
+from fastbn.segments import Segment, Segments
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
-_PLACE = attrgetter("place")
 _DECAY = attrgetter("decay")
-
-
-class _Segment(NamedTuple):
-    """Neighbouring parameters, flat; each array of `state` is as long as `data`."""
-
-    data: Array
-    grad: Array
-    state: dict[str, Array]
-    decay: bool
 
 
 class Optimizer(ABC):
@@ -87,10 +71,7 @@ class Optimizer(ABC):
             raise TypeError(f"{type(self).__name__} must set {missing} before Optimizer.__init__")
         self._state_names = state_names
         self._check(self._numbers())
-        self._state: list[dict[str, Array]] = [{} for _ in self.params]  # views of the segments'
-        self._segments: list[_Segment] = []
-        self._places: list[Place] = []  # of the parameters, as the segments have them
-        self._decays: list[bool] = []
+        self._segments = Segments(self._params, state_names)
 
     @property
     def params(self) -> tuple[Parameter, ...]:
@@ -106,14 +87,13 @@ class Optimizer(ABC):
 
     def step(self) -> None:
         """Update all parameters in place by their present gradients."""
-        self._settle()
         count = self.steps + 1
-        for segment in self._segments:
+        for segment in self._segments.settled(self._decays()):
             self._update(segment, count, self.weight_decay if segment.decay else 0.0)
         vars(self)["steps"] = count  # no need to check it
 
     @abstractmethod
-    def _update(self, segment: _Segment, step: int, weight_decay: float) -> None: ...
+    def _update(self, segment: Segment, step: int, weight_decay: float) -> None: ...
 
     def _number(self, name: str, value: Any) -> float:
         """Read the number of that name; in a file it may have become an array of one element."""
@@ -141,8 +121,8 @@ class Optimizer(ABC):
             ``steps`` and the hyperparameters as numbers; the arrays as "velocity.0", "velocity.1"
             and so on by the places of the parameters in `params`, wherever they lie.
         """
-        self._settle()
-        return self._numbers() | {name: a.copy() for name, a in self._live_state().items()}
+        live = self._segments.state(self._decays())
+        return self._numbers() | {name: array.copy() for name, array in live.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from where `state_dict` was called, with its hyperparameters.
@@ -160,8 +140,7 @@ class Optimizer(ABC):
         TypeError
             If a dtype differs or a number is of another kind.  Nothing is changed then.
         """
-        self._settle()
-        live, names = self._live_state(), self._numbers().keys()
+        live, names = self._segments.state(self._decays()), self._numbers().keys()
         missing = [name for name in names if name not in state]
         if missing:
             raise ValueError(f"state does not fit: missing {missing}")
@@ -172,75 +151,14 @@ class Optimizer(ABC):
         for name, array in live.items():
             array[...] = arrays[name]
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the segments, which point into memory that a copy does not share."""
-        return {**vars(self), "_segments": [], "_places": []}
-
     def _numbers(self) -> dict[str, float]:
         return {name: getattr(self, name) for name in ("steps", *self.hyperparameters)}
 
-    def _live_state(self) -> dict[str, Array]:
-        return {
-            f"{name}.{place}": self._state[place][name]
-            for name in self._state_names
-            for place in range(len(self.params))
-        }
-
-    # -- segments ------------------------------------------------------------------------------
-
-    def _settle(self) -> None:
-        """Make the segments, or make them anew where parameters have moved or decay otherwise."""
-        places = list(map(_PLACE, self.params))
-        decays = self._present_decays()
-        if (
-            self._segments
-            and decays == self._decays
-            and len(places) == len(self._places)
-            and all(map(is_, places, self._places))
-        ):
-            return
-        self._segments = []  # stays so if memory runs out, and the next step tries again
-        self._places, self._decays = places, decays
-        self._segments = [self._segment(run) for run in self._runs()]
-
-    def _present_decays(self) -> list[bool]:
+    def _decays(self) -> list[bool]:
         """Whether each parameter takes weight decay; empty where there is none."""
         if not self.weight_decay > 0:
             return []
         return list(map(_DECAY, self.params)) if self.decay_exempt else [True] * len(self.params)
-
-    def _runs(self) -> list[list[int]]:
-        """Group the places of parameters into neighbours of the same decay."""
-        places, decays = self._places, self._decays or [False] * len(self._places)
-        runs: list[list[int]] = []
-        for place in sorted(
-            range(len(places)), key=lambda i: (id(places[i].data), places[i].start)
-        ):
-            last = runs[-1][-1] if runs else None
-            if (
-                last is not None
-                and adjoin(places[last], places[place])
-                and decays[last] == decays[place]
-            ):
-                runs[-1].append(place)
-            else:
-                runs.append([place])
-        return runs
-
-    def _segment(self, run: list[int]) -> _Segment:
-        """Make the segment of a run of parameters, to which their state moves."""
-        homes = [self._places[place] for place in run]
-        data, grad, start, _ = homes[0]
-        stop = homes[-1].stop
-        decay = bool(self._decays) and self._decays[run[0]]
-        state = {name: aligned_zeros(stop - start, data.dtype) for name in self._state_names}
-        for place, home in zip(run, homes, strict=True):
-            for name, array in state.items():
-                view = array[home.start - start : home.stop - start]
-                view = view.reshape(self.params[place].data.shape)
-                view[...] = self._state[place].get(name, 0)
-                self._state[place][name] = view
-        return _Segment(data[start:stop], grad[start:stop], state, decay)
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{name}={getattr(self, name)}" for name in self.hyperparameters)
@@ -309,7 +227,7 @@ class SGD(Optimizer):
                 "another"
             )
 
-    def _update(self, segment: _Segment, step: int, weight_decay: float) -> None:
+    def _update(self, segment: Segment, step: int, weight_decay: float) -> None:
         _core.sgd_update(
             segment.data,
             segment.grad,
@@ -375,7 +293,7 @@ class Adam(Optimizer):
         self.weight_decay = weight_decay
         super().__init__(params, ("m", "v"), decay_exempt)
 
-    def _update(self, segment: _Segment, step: int, weight_decay: float) -> None:
+    def _update(self, segment: Segment, step: int, weight_decay: float) -> None:
         _core.adam_update(
             segment.data,
             segment.grad,
