@@ -160,17 +160,22 @@ class Part {
 
   // Where a panel of B from column j on is read: in place, or packed by the first block of rows.
   void set_b(GemmBlock<T>& g, const Matrix<const T>& b, index_t j, index_t packed_at, bool first) {
-    const T* from = b.data + j * b.col_stride;
-    g.b = from, g.b_k = plan_.turn_b ? b.col_stride : b.row_stride;
-    g.b_streams = true, g.b_turns = plan_.turn_b, g.pack_to = nullptr;
-    if (plan_.pack_b == Plan::PackB::never) return;
+    using PackB = Plan::PackB;
     T* packed = b_ + (plan_.one_panel ? 0 : packed_at);
-    if (first && plan_.pack_b == Plan::PackB::on_the_way) {
-      g.pack_to = packed;
+    const T* from = b.data + j * b.col_stride;
+    // A tile that turns and packs is a whole one of whole registers.
+    const bool turns_first =
+        plan_.pack_b == PackB::turned_on_the_way && g.m >= kern_.mr && g.n >= kern_.width;
+    const bool on_the_way = plan_.pack_b == PackB::on_the_way || turns_first;
+    g.b_streams = plan_.pack_b == PackB::never || (first && on_the_way);
+    g.b_turns = plan_.turn_b || (first && turns_first);
+    g.pack_to = first && on_the_way ? packed : nullptr;
+    if (g.b_streams) {
+      g.b = from, g.b_k = g.b_turns ? b.col_stride : b.row_stride;
       return;
     }
     if (first) kern_.pack_b(b.rows, g.n, from, b.row_stride, b.col_stride, packed, g.pack_width);
-    g.b = packed, g.b_k = g.pack_width, g.b_streams = g.b_turns = false;
+    g.b = packed, g.b_k = g.pack_width;
   }
 
   const GemmKernels<T>& kern_;

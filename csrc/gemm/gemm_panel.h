@@ -83,9 +83,21 @@ FASTBN_INLINE void tiles_of_width(const GemmBlock<T>& g) {
   }
 }
 
+// The first row tile turns B and leaves it packed.  What remains is the rows below it.
 template <class T>
-void gemm_block(const GemmBlock<T>& g) {
-  if (g.b_turns) return turn_panel(g);
+GemmBlock<T> turn_first_tile(const GemmBlock<T>& g) {
+  GemmBlock<T> first = g, below = g;
+  first.m = kGemmRows;
+  turn_panel(first);
+  below.m -= kGemmRows, below.a += g.a_tile;
+  below.c += kGemmRows * g.c_row, below.partial += kGemmRows * g.partial_row;
+  below.b = g.pack_to, below.b_k = g.pack_width;
+  below.b_streams = below.b_turns = false;
+  return below;
+}
+
+template <class T>
+void tiles_of_panel(const GemmBlock<T>& g) {
   switch ((g.n + Vec<T>::kWidth - 1) / Vec<T>::kWidth) {
     case 3:
       return tiles_of_width<T, 3>(g);
@@ -94,6 +106,13 @@ void gemm_block(const GemmBlock<T>& g) {
     case 1:
       return tiles_of_width<T, 1>(g);
   }
+}
+
+template <class T>
+void gemm_block(const GemmBlock<T>& g) {
+  if (!g.b_turns) return tiles_of_panel(g);
+  if (!g.pack_to) return turn_panel(g);
+  tiles_of_panel(turn_first_tile(g));
 }
 
 }  // namespace

@@ -51,9 +51,9 @@ struct LastLanes {
 // steps the next group is turned.  Loading and turning a whole square first left the multiply-add unit
 // waiting, as no processor looks 128 of them ahead: 79 GFLOP/s instead of 104 (Zen 4, 784 x 256, 8 rows;
 // squares by way of a packed panel in L1: 69).
-template <class T, int R>
+template <class T, int R, bool kPack>
 FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* from,
-                                    index_t squares, Vec<T> (&acc)[R]) {
+                                    index_t squares, T*& packed, Vec<T> (&acc)[R]) {
   constexpr int w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup, kGroups = w / kGroup;
   constexpr index_t kAhead =
       5 * w;  // not to L1, where lines of columns that crowd a set would be lost
@@ -69,6 +69,7 @@ FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* 
     FASTBN_UNROLL
     for (int t = 0; t < w; ++t, a += g.a_k) {
       const Vec<T> row = b[t / kGroup][t % kGroup];
+      if constexpr (kPack) Vec<T>::store(packed, row), packed += g.pack_width;
       FASTBN_UNROLL
       for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), row, acc[i]);
       const int i = t / kGroups, c = t % kGroups;
@@ -83,9 +84,9 @@ FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* 
 }
 
 // Groups of k: before the first square and after the last.
-template <class T, int R>
+template <class T, int R, bool kPack>
 FASTBN_INLINE const T* turn_groups(const GemmBlock<T>& g, const T* a, const T* from, index_t groups,
-                                   Vec<T> (&acc)[R]) {
+                                   T*& packed, Vec<T> (&acc)[R]) {
   constexpr int kGroup = Vec<T>::kGroup;
   for (index_t s = 0; s < groups; ++s, from += kGroup) {
     Vec<T> b[kGroup];
@@ -94,6 +95,7 @@ FASTBN_INLINE const T* turn_groups(const GemmBlock<T>& g, const T* a, const T* f
     Vec<T>::transpose_groups(b);
     FASTBN_UNROLL
     for (int t = 0; t < kGroup; ++t, a += g.a_k) {
+      if constexpr (kPack) Vec<T>::store(packed, b[t]), packed += g.pack_width;
       FASTBN_UNROLL
       for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), b[t], acc[i]);
     }
@@ -112,8 +114,8 @@ FASTBN_INLINE Vec<T> turn_step(const GemmBlock<T>& g, const T* from, index_t p, 
 // R chains over all of k, each a register of `chains`.  Where columns of B crowd a set of L1, whole groups come
 // first until squares begin on a cache line, or as near to one as B's elements lie to a group: parts of two lines
 // of each would be twice as many (1024 x 1024 at 8 rows, arrays 16 bytes past a line: 69 to 92 GFLOP/s).
-template <class T, int R>
-void turn_columns(const GemmBlock<T>& g, const T* a, const T* b, T* chains) {
+template <class T, int R, bool kPack>
+void turn_columns(const GemmBlock<T>& g, const T* a, const T* b, T* packed, T* chains) {
   constexpr index_t w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup;
   Vec<T> acc[R];
   FASTBN_UNROLL
@@ -124,15 +126,16 @@ void turn_columns(const GemmBlock<T>& g, const T* a, const T* b, T* chains) {
     before = static_cast<index_t>(-address % w) / kGroup;
   const auto take = [&](index_t steps) FASTBN_INLINE_LAMBDA { b += steps, k -= steps; };
   if (before * kGroup <= k) {
-    a = turn_groups<T, R>(g, a, b, before, acc);
+    a = turn_groups<T, R, kPack>(g, a, b, before, packed, acc);
     take(before * kGroup);
   }
-  if (k >= w) a = turn_squares<T, R>(g, a, b, k / w, acc);
+  if (k >= w) a = turn_squares<T, R, kPack>(g, a, b, k / w, packed, acc);
   take(k / w * w);
-  a = turn_groups<T, R>(g, a, b, k / kGroup, acc);
+  a = turn_groups<T, R, kPack>(g, a, b, k / kGroup, packed, acc);
   take(k / kGroup * kGroup);
   for (index_t p = 0; p < k; ++p, a += g.a_k) {
     const Vec<T> row = turn_step(g, b, p, w);
+    if constexpr (kPack) Vec<T>::store(packed, row), packed += g.pack_width;
     FASTBN_UNROLL
     for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), row, acc[i]);
   }
@@ -141,11 +144,15 @@ void turn_columns(const GemmBlock<T>& g, const T* a, const T* b, T* chains) {
 }
 
 template <class T>
-void turn_columns_of_height(const GemmBlock<T>& g, index_t rows, const T* a, const T* b,
+void turn_columns_of_height(const GemmBlock<T>& g, index_t rows, const T* a, const T* b, T* packed,
                             T* chains) {
-#define FASTBN_CASE(R) \
-  case R:              \
-    if constexpr (R <= kTurnRows && Vec<T>::kGroup > 0) return turn_columns<T, R>(g, a, b, chains)
+  if constexpr (kTurnRows > 0 && Vec<T>::kGroup > 0) {
+    if (packed) return turn_columns<T, kGemmRows, true>(g, a, b, packed, chains);
+  }
+#define FASTBN_CASE(R)                                  \
+  case R:                                               \
+    if constexpr (R <= kTurnRows && Vec<T>::kGroup > 0) \
+    return turn_columns<T, R, false>(g, a, b, packed, chains)
   switch (rows) {
     FASTBN_CASE(16);
     FASTBN_CASE(15);
@@ -208,7 +215,7 @@ void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, Lane
   if constexpr (Lanes::kPartial) {
     turn_few_columns(g, rows, a, b, chains);
   } else {
-    turn_columns_of_height(g, rows, a, b, chains);
+    turn_columns_of_height(g, rows, a, b, g.pack_to ? g.pack_to + j : nullptr, chains);
   }
   GemmBlock<T> shifted = g;
   shifted.columns = from_column(g.columns, j);

@@ -73,6 +73,7 @@ def test_threads_change_no_bit(target, dtype, rng, threads):
         (28, 1024, False),
         (49, 257, False),
         (130, 600, False),
+        (52, 2087, False),  # steps of k, and none of a whole square
         (130, 40, True),
         (208, 40, True),
     ],
