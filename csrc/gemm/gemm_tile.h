@@ -37,6 +37,12 @@ FASTBN_INLINE GemmColumns<T> from_column(const GemmColumns<T>& c, index_t j) {
           c.scale ? c.scale + j : nullptr, c.shift ? c.shift + j : nullptr};
 }
 
+// Whether finished chains make C as they are.
+template <class T>
+FASTBN_INLINE bool is_plain(const GemmBlock<T>& g) {
+  return g.alpha == T(1) && g.beta == T(0) && !g.columns.bias && !g.columns.scale && !g.relu;
+}
+
 // c = activation(columns(alpha * chain + beta * c)) for one row of a tile.  The normalization's
 // operations are those of batch norm's own kernels, so that its bits are, too.
 template <class T, int V, class Lanes>

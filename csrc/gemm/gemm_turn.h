@@ -111,15 +111,30 @@ FASTBN_INLINE Vec<T> turn_step(const GemmBlock<T>& g, const T* from, index_t p, 
   return Vec<T>::load(lanes);
 }
 
-// R chains over all of k, each a register of `chains`.  Where columns of B crowd a set of L1, whole groups come
+// Where chains of a tile are taken up, or null if they start at zero, and where they are left; elements from one row to
+// the next.
+template <class T>
+struct ChainsAt {
+  const T* from;
+  index_t from_row;
+  T* to;
+  index_t to_row;
+};
+
+// R chains over all of k, a register each.  Where columns of B crowd a set of L1, whole groups come
 // first until squares begin on a cache line, or as near to one as B's elements lie to a group: parts of two lines
 // of each would be twice as many (1024 x 1024 at 8 rows, arrays 16 bytes past a line: 69 to 92 GFLOP/s).
 template <class T, int R, bool kPack>
-void turn_columns(const GemmBlock<T>& g, const T* a, const T* b, T* packed, T* chains) {
+void turn_columns(const GemmBlock<T>& g, const T* a, const T* b, T* packed,
+                  const ChainsAt<T>& chains) {
   constexpr index_t w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup;
   Vec<T> acc[R];
   FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) acc[i] = Vec<T>::load(chains + i * w);
+  for (int i = 0; i < R; ++i) acc[i] = Vec<T>::zero();
+  if (chains.from) {
+    FASTBN_UNROLL
+    for (int i = 0; i < R; ++i) acc[i] = Vec<T>::load(chains.from + i * chains.from_row);
+  }
   index_t k = g.k, before = 0;
   const auto address = reinterpret_cast<std::uintptr_t>(b) / sizeof(T);
   if (g.b_k * index_t{sizeof(T)} % kPageBytes == 0)
@@ -140,12 +155,12 @@ void turn_columns(const GemmBlock<T>& g, const T* a, const T* b, T* packed, T* c
     for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), row, acc[i]);
   }
   FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) Vec<T>::store(chains + i * w, acc[i]);
+  for (int i = 0; i < R; ++i) Vec<T>::store(chains.to + i * chains.to_row, acc[i]);
 }
 
 template <class T>
 void turn_columns_of_height(const GemmBlock<T>& g, index_t rows, const T* a, const T* b, T* packed,
-                            T* chains) {
+                            const ChainsAt<T>& chains) {
   if constexpr (kTurnRows > 0 && Vec<T>::kGroup > 0) {
     if (packed) return turn_columns<T, kGemmRows, true>(g, a, b, packed, chains);
   }
@@ -200,11 +215,12 @@ GemmColumns<T> of_row(const GemmColumns<T>& c, index_t row, T* memory) {
   return {repeated(c.bias), repeated(c.mean), repeated(c.scale), repeated(c.shift)};
 }
 
-// Rows of C from `row` on by one register of columns: `j` is its first, `lanes` those of it that are due.  The
-// chains pass through memory at their ends, so that what comes before and after them is compiled once for all
-// numbers of rows.
+// Rows of C from `row` on by the last register of columns in part, or chains that are not C yet: `j` is its first
+// column, `lanes` those of it that are due.  The chains pass through memory, so that what comes before and after
+// them is compiled once for all numbers of rows.
 template <class T, class Lanes>
-void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, Lanes lanes) {
+void turn_and_finish_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j,
+                          Lanes lanes) {
   constexpr index_t w = Vec<T>::kWidth;
   T chains[kTurnRows * w];
   const T *a = g.a + row * g.a_row, *b = g.b + j * g.b_k;
@@ -215,7 +231,8 @@ void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, Lane
   if constexpr (Lanes::kPartial) {
     turn_few_columns(g, rows, a, b, chains);
   } else {
-    turn_columns_of_height(g, rows, a, b, g.pack_to ? g.pack_to + j : nullptr, chains);
+    turn_columns_of_height(g, rows, a, b, g.pack_to ? g.pack_to + j : nullptr,
+                           {chains, w, chains, w});
   }
   GemmBlock<T> shifted = g;
   shifted.columns = from_column(g.columns, j);
@@ -229,6 +246,22 @@ void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, Lane
       finish_row<T, 1>(shifted, g.c + (row + i) * g.c_row + j, lanes, chain);
     }
   }
+}
+
+// The same of a whole register.  Chains that are left unfinished or make C as they are do not pass through memory.
+template <class T>
+void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, AllLanes<T> lanes) {
+  if (!g.suspend && !is_plain(g)) return turn_and_finish_tile(g, rows, row, j, lanes);
+  T* const partial = g.partial + row * g.partial_row + j;
+  T* const to = g.suspend ? partial : g.c + row * g.c_row + j;
+  turn_columns_of_height<T>(
+      g, rows, g.a + row * g.a_row, g.b + j * g.b_k, g.pack_to ? g.pack_to + j : nullptr,
+      {g.resume ? partial : nullptr, g.partial_row, to, g.suspend ? g.partial_row : g.c_row});
+}
+
+template <class T, class Lanes>
+void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, Lanes lanes) {
+  turn_and_finish_tile(g, rows, row, j, lanes);
 }
 
 // Near-equal row tiles by one register of columns, whose lines of B the second tile finds in L1 if they fit.
