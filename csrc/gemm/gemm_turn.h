@@ -43,42 +43,51 @@ struct LastLanes {
   }
 };
 
+// A square of B as the tile holds it: b[c][i] has, in its groups, columns i, i + kGroup, ... at steps c * kGroup and
+// on.  Turning the groups makes of b[c] the rows of B at those steps.
+template <class T>
+struct Square {
+  static constexpr int kGroup = Vec<T>::kGroup, kGroups = Vec<T>::kWidth / kGroup;
+  Vec<T> b[kGroups][kGroup];
+  FASTBN_INLINE void load(const T* from, index_t b_k, int t) {  // one register of it
+    const int i = t / kGroups, c = t % kGroups;
+    b[c][i] = Vec<T>::load_groups(from + i * b_k + c * kGroup, b_k);
+  }
+  FASTBN_INLINE void load(const T* from, index_t b_k) {
+    FASTBN_UNROLL
+    for (int t = 0; t < Vec<T>::kWidth; ++t) load(from, b_k, t);
+  }
+};
+
 // Whole squares of k: the chains of R rows by the columns of one register.
 //
-// The squares are a pipeline.  `b[c][i]` holds, in its groups, rows i, i + kGroup, ... of the square at
-// steps c * kGroup and on; turning the groups makes of b[c] the rows of B at those steps.  While the
-// multiply-adds of a step run, one register of the square after this one is loaded, and once a group of
-// steps the next group is turned.  Loading and turning a whole square first left the multiply-add unit
-// waiting, as no processor looks 128 of them ahead: 79 GFLOP/s instead of 104 (Zen 4, 784 x 256, 8 rows;
-// squares by way of a packed panel in L1: 69).
+// The squares are a pipeline: `square` is loaded already.  While the multiply-adds of a step run, one register of
+// the square after this one is loaded, after the last one of that at `after`, and once a group of steps the next
+// group is turned.  Loading and turning a whole square first left the multiply-add unit waiting, as no processor
+// looks 128 of them ahead: 79 GFLOP/s instead of 104 (Zen 4, 784 x 256, 8 rows; squares by way of a packed panel in
+// L1: 69).
 template <class T, int R, bool kPack>
 FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* from,
-                                    index_t squares, T*& packed, Vec<T> (&acc)[R]) {
-  constexpr int w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup, kGroups = w / kGroup;
+                                    index_t squares, const T* after, T*& packed, Square<T>& square,
+                                    Vec<T> (&acc)[R]) {
+  constexpr int w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup;
   constexpr index_t kAhead =
       5 * w;  // not to L1, where lines of columns that crowd a set would be lost
-  Vec<T> b[kGroups][kGroup], next[kGroups][kGroup];
-  FASTBN_UNROLL
-  for (int t = 0; t < w; ++t) {
-    const int i = t / kGroups, c = t % kGroups;
-    b[c][i] = Vec<T>::load_groups(from + i * g.b_k + c * kGroup, g.b_k);
-  }
   for (index_t s = 1; s <= squares; ++s) {
-    if (s < squares) from += w;  // the last square is loaded once more, for nothing
-    Vec<T>::transpose_groups(b[0]);
+    from = s < squares ? from + w : after;
+    Square<T> next;
+    Vec<T>::transpose_groups(square.b[0]);
     FASTBN_UNROLL
     for (int t = 0; t < w; ++t, a += g.a_k) {
-      const Vec<T> row = b[t / kGroup][t % kGroup];
+      const Vec<T> row = square.b[t / kGroup][t % kGroup];
       if constexpr (kPack) Vec<T>::store(packed, row), packed += g.pack_width;
       FASTBN_UNROLL
       for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), row, acc[i]);
-      const int i = t / kGroups, c = t % kGroups;
-      next[c][i] = Vec<T>::load_groups(from + i * g.b_k + c * kGroup, g.b_k);
-      if (t % kGroup == 0 && t + kGroup < w) Vec<T>::transpose_groups(b[t / kGroup + 1]);
+      next.load(from, g.b_k, t);
+      if (t % kGroup == 0 && t + kGroup < w) Vec<T>::transpose_groups(square.b[t / kGroup + 1]);
       prefetch_to_l2(from + t * g.b_k + kAhead);
     }
-    FASTBN_UNROLL
-    for (int t = 0; t < w; ++t) b[t / kGroup][t % kGroup] = next[t / kGroup][t % kGroup];
+    square = next;
   }
   return a;
 }
@@ -121,53 +130,61 @@ struct ChainsAt {
   index_t to_row;
 };
 
-// R chains over all of k, a register each.  Where columns of B crowd a set of L1, whole groups come
+// R chains over all of k for each of `registers` registers of columns one after the other; the first square of one is
+// loaded among the last multiply-adds of the one before.  Where columns of B crowd a set of L1, whole groups come
 // first until squares begin on a cache line, or as near to one as B's elements lie to a group: parts of two lines
 // of each would be twice as many (1024 x 1024 at 8 rows, arrays 16 bytes past a line: 69 to 92 GFLOP/s).
 template <class T, int R, bool kPack>
-void turn_columns(const GemmBlock<T>& g, const T* a, const T* b, T* packed,
+void turn_columns(const GemmBlock<T>& g, index_t registers, const T* a, const T* b, T* packed,
                   const ChainsAt<T>& chains) {
   constexpr index_t w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup;
-  Vec<T> acc[R];
-  FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) acc[i] = Vec<T>::zero();
-  if (chains.from) {
-    FASTBN_UNROLL
-    for (int i = 0; i < R; ++i) acc[i] = Vec<T>::load(chains.from + i * chains.from_row);
-  }
-  index_t k = g.k, before = 0;
+  index_t before = 0;
   const auto address = reinterpret_cast<std::uintptr_t>(b) / sizeof(T);
   if (g.b_k * index_t{sizeof(T)} % kPageBytes == 0)
     before = static_cast<index_t>(-address % w) / kGroup;
-  const auto take = [&](index_t steps) FASTBN_INLINE_LAMBDA { b += steps, k -= steps; };
-  if (before * kGroup <= k) {
-    a = turn_groups<T, R, kPack>(g, a, b, before, packed, acc);
-    take(before * kGroup);
-  }
-  if (k >= w) a = turn_squares<T, R, kPack>(g, a, b, k / w, packed, acc);
-  take(k / w * w);
-  a = turn_groups<T, R, kPack>(g, a, b, k / kGroup, packed, acc);
-  take(k / kGroup * kGroup);
-  for (index_t p = 0; p < k; ++p, a += g.a_k) {
-    const Vec<T> row = turn_step(g, b, p, w);
-    if constexpr (kPack) Vec<T>::store(packed, row), packed += g.pack_width;
+  if (before * kGroup > g.k) before = 0;
+  const index_t first = before * kGroup, squares = (g.k - first) / w;
+  Square<T> square;
+  if (squares > 0) square.load(b + first, g.b_k);
+  for (index_t r = 0; r < registers; ++r, b += w * g.b_k) {
+    Vec<T> acc[R];
     FASTBN_UNROLL
-    for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), row, acc[i]);
+    for (int i = 0; i < R; ++i) acc[i] = Vec<T>::zero();
+    if (chains.from) {
+      const T* from = chains.from + r * w;
+      FASTBN_UNROLL
+      for (int i = 0; i < R; ++i) acc[i] = Vec<T>::load(from + i * chains.from_row);
+    }
+    T* to = kPack ? packed + r * w : nullptr;
+    const T* a_step = turn_groups<T, R, kPack>(g, a, b, before, to, acc);
+    // After the last register any square will do.
+    const T* after = b + first + (r + 1 < registers ? w * g.b_k : 0);
+    a_step = turn_squares<T, R, kPack>(g, a_step, b + first, squares, after, to, square, acc);
+    const T* b_step = b + first + squares * w;
+    const index_t left = g.k - first - squares * w;
+    a_step = turn_groups<T, R, kPack>(g, a_step, b_step, left / kGroup, to, acc);
+    for (index_t p = left / kGroup * kGroup; p < left; ++p, a_step += g.a_k) {
+      const Vec<T> row = turn_step(g, b_step, p, w);
+      if constexpr (kPack) Vec<T>::store(to, row), to += g.pack_width;
+      FASTBN_UNROLL
+      for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a_step[i * g.a_row]), row, acc[i]);
+    }
+    T* c = chains.to + r * w;
+    FASTBN_UNROLL
+    for (int i = 0; i < R; ++i) Vec<T>::store(c + i * chains.to_row, acc[i]);
   }
-  FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) Vec<T>::store(chains.to + i * chains.to_row, acc[i]);
 }
 
 template <class T>
-void turn_columns_of_height(const GemmBlock<T>& g, index_t rows, const T* a, const T* b, T* packed,
-                            const ChainsAt<T>& chains) {
+void turn_columns_of_height(const GemmBlock<T>& g, index_t registers, index_t rows, const T* a,
+                            const T* b, T* packed, const ChainsAt<T>& chains) {
   if constexpr (kTurnRows > 0 && Vec<T>::kGroup > 0) {
-    if (packed) return turn_columns<T, kGemmRows, true>(g, a, b, packed, chains);
+    if (packed) return turn_columns<T, kGemmRows, true>(g, registers, a, b, packed, chains);
   }
 #define FASTBN_CASE(R)                                  \
   case R:                                               \
     if constexpr (R <= kTurnRows && Vec<T>::kGroup > 0) \
-    return turn_columns<T, R, false>(g, a, b, packed, chains)
+    return turn_columns<T, R, false>(g, registers, a, b, packed, chains)
   switch (rows) {
     FASTBN_CASE(16);
     FASTBN_CASE(15);
@@ -215,67 +232,78 @@ GemmColumns<T> of_row(const GemmColumns<T>& c, index_t row, T* memory) {
   return {repeated(c.bias), repeated(c.mean), repeated(c.scale), repeated(c.shift)};
 }
 
-// Rows of C from `row` on by the last register of columns in part, or chains that are not C yet: `j` is its first
-// column, `lanes` those of it that are due.  The chains pass through memory, so that what comes before and after
-// them is compiled once for all numbers of rows.
+// Row i of C, j its first column here, from its chain.
 template <class T, class Lanes>
-void turn_and_finish_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j,
-                          Lanes lanes) {
+void finish_chain(const GemmBlock<T>& g, index_t i, index_t j, Lanes lanes, const T* chain) {
+  GemmBlock<T> from_j = g;
+  T epilogue[4 * Vec<T>::kWidth];
+  from_j.columns = g.columns_of_rows ? of_row(g.columns, i, epilogue) : from_column(g.columns, j);
+  Vec<T> row[1] = {Vec<T>::load(chain)};
+  finish_row<T, 1>(from_j, g.c + i * g.c_row + j, lanes, row);
+}
+
+// Rows of C from `row` on by whole registers of columns from column j on, at most a panel of them.  Chains that stay
+// unfinished or make C as they are do not pass through memory; the rest does, so that what comes after them is
+// compiled once for all numbers of rows.
+template <class T>
+void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, index_t registers) {
   constexpr index_t w = Vec<T>::kWidth;
-  T chains[kTurnRows * w];
-  const T *a = g.a + row * g.a_row, *b = g.b + j * g.b_k;
-  for (index_t i = 0; i < rows; ++i) {
-    const T* partial = g.partial + (row + i) * g.partial_row + j;
-    Vec<T>::store(chains + i * w, g.resume ? lanes.load(partial) : Vec<T>::zero());
+  T chains[kTurnRows * kGemmVectors * w];
+  T* const partial = g.partial + row * g.partial_row + j;
+  ChainsAt<T> at{g.resume ? partial : nullptr, g.partial_row, chains, registers * w};
+  const bool done = g.suspend || is_plain(g);
+  if (done) {
+    at.to = g.suspend ? partial : g.c + row * g.c_row + j;
+    at.to_row = g.suspend ? g.partial_row : g.c_row;
   }
-  if constexpr (Lanes::kPartial) {
-    turn_few_columns(g, rows, a, b, chains);
-  } else {
-    turn_columns_of_height(g, rows, a, b, g.pack_to ? g.pack_to + j : nullptr,
-                           {chains, w, chains, w});
-  }
-  GemmBlock<T> shifted = g;
-  shifted.columns = from_column(g.columns, j);
-  T epilogue[4 * w];
-  for (index_t i = 0; i < rows; ++i) {
-    if (g.columns_of_rows) shifted.columns = of_row(g.columns, row + i, epilogue);
-    Vec<T> chain[1] = {Vec<T>::load(chains + i * w)};
-    if (g.suspend) {
-      lanes.store(g.partial + (row + i) * g.partial_row + j, chain[0]);
-    } else {
-      finish_row<T, 1>(shifted, g.c + (row + i) * g.c_row + j, lanes, chain);
+  turn_columns_of_height<T>(g, registers, rows, g.a + row * g.a_row, g.b + j * g.b_k,
+                            g.pack_to ? g.pack_to + j : nullptr, at);
+  for (index_t i = 0; i < rows && !done; ++i) {
+    for (index_t r = 0; r < registers; ++r) {
+      finish_chain(g, row + i, j + r * w, AllLanes<T>{}, chains + i * at.to_row + r * w);
     }
   }
 }
 
-// The same of a whole register.  Chains that are left unfinished or make C as they are do not pass through memory.
-template <class T>
-void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, AllLanes<T> lanes) {
-  if (!g.suspend && !is_plain(g)) return turn_and_finish_tile(g, rows, row, j, lanes);
+// The same by the last register of columns in part.
+template <class T, class Lanes>
+void turn_last_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, Lanes lanes) {
+  constexpr index_t w = Vec<T>::kWidth;
+  T chains[kTurnRows * w];
+  const T *a = g.a + row * g.a_row, *b = g.b + j * g.b_k;
   T* const partial = g.partial + row * g.partial_row + j;
-  T* const to = g.suspend ? partial : g.c + row * g.c_row + j;
-  turn_columns_of_height<T>(
-      g, rows, g.a + row * g.a_row, g.b + j * g.b_k, g.pack_to ? g.pack_to + j : nullptr,
-      {g.resume ? partial : nullptr, g.partial_row, to, g.suspend ? g.partial_row : g.c_row});
+  for (index_t i = 0; i < rows; ++i) {
+    Vec<T>::store(chains + i * w,
+                  g.resume ? lanes.load(partial + i * g.partial_row) : Vec<T>::zero());
+  }
+  if constexpr (Lanes::kPartial) {
+    turn_few_columns(g, rows, a, b, chains);
+  } else {
+    turn_columns_of_height<T>(g, 1, rows, a, b, g.pack_to ? g.pack_to + j : nullptr,
+                              {chains, w, chains, w});
+  }
+  for (index_t i = 0; i < rows; ++i) {
+    if (g.suspend) {
+      lanes.store(partial + i * g.partial_row, Vec<T>::load(chains + i * w));
+    } else {
+      finish_chain(g, row + i, j, lanes, chains + i * w);
+    }
+  }
 }
 
-template <class T, class Lanes>
-void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, Lanes lanes) {
-  turn_and_finish_tile(g, rows, row, j, lanes);
-}
-
-// Near-equal row tiles by one register of columns, whose lines of B the second tile finds in L1 if they fit.
-// Twelve rows spill nothing (32 rows of 784 x 256: 109 GFLOP/s, as two tiles of 16 rows 104; Zen 4); lines that
-// come from L2 each time are shared by as many rows as can be (1024 x 1024 at 31 rows: 108, and 89).
-template <class T, class Lanes>
-void turn_register(const GemmBlock<T>& g, index_t j, Lanes lanes) {
+// Near-equal row tiles, take(rows, first row): where there is more than one, those of one register of columns after
+// one another, whose lines of B the second tile finds in L1 if they fit.  Twelve rows spill nothing (32 rows of 784 x
+// 256: 109 GFLOP/s, as two tiles of 16 rows 104; Zen 4); lines that come from L2 each time are shared by as many rows
+// as can be (1024 x 1024 at 31 rows: 108, and 89).
+template <class T, class Take>
+void for_each_turning_tile(const GemmBlock<T>& g, const Take& take) {
   constexpr index_t kL1 = 32 * 1024, kNoSpill = 12;
   const bool in_l1 = g.k * index_t{sizeof(T)} * Vec<T>::kWidth <= kL1;
   const index_t most = in_l1 && g.m > kTurnRows ? kNoSpill : kTurnRows;
   const index_t tiles = (g.m + most - 1) / most;
   for (index_t t = 0; t < tiles; ++t) {
     const index_t row = g.m * t / tiles, end = g.m * (t + 1) / tiles;
-    turn_tile(g, end - row, row, j, lanes);
+    take(end - row, row);
   }
 }
 
@@ -286,15 +314,21 @@ template <class T>
 void turn_panel(const GemmBlock<T>& g) {
   if constexpr (kTurnRows > 0) {
     constexpr index_t w = Vec<T>::kWidth;
-    index_t j = 0;
-    for (; j + w <= g.n; j += w) turn_register<T>(g, j, AllLanes<T>{});
-    const int left = static_cast<int>(g.n - j);
+    const auto whole = [&](index_t j, index_t registers) {
+      for_each_turning_tile(
+          g, [&](index_t rows, index_t row) { turn_tile(g, rows, row, j, registers); });
+    };
+    const auto last = [&](index_t j, auto lanes) {
+      for_each_turning_tile(
+          g, [&](index_t rows, index_t row) { turn_last_tile(g, rows, row, j, lanes); });
+    };
+    const index_t registers = g.n / w, together = g.m <= kTurnRows ? registers : 1;
+    for (index_t r = 0; r < registers; r += together) whole(r * w, together);
+    const int left = static_cast<int>(g.n % w);
     if (left == 0) return;
-    if (g.n < w) return turn_register<T>(g, j, FirstLanes<T>{left});
-    if (g.resume || g.suspend || g.beta != T(0)) {
-      return turn_register<T>(g, g.n - w, LastLanes<T>{left});
-    }
-    turn_register<T>(g, g.n - w, AllLanes<T>{});
+    if (registers == 0) return last(0, FirstLanes<T>{left});
+    if (g.resume || g.suspend || g.beta != T(0)) return last(g.n - w, LastLanes<T>{left});
+    whole(g.n - w, 1);
   }
 }
 
