@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gemm/gemm_args.h"
+#include "gemm/gemm_pointers.h"
 #include "gemm/gemm_tile.h"
 #include "simd/vec.h"
 
@@ -14,13 +15,12 @@ namespace {
 template <class T>
 FASTBN_INLINE void transpose_by_groups(const T* from, index_t from_row, T* to, index_t to_row) {
   constexpr int kGroup = Vec<T>::kGroup, kGroups = Vec<T>::kWidth / kGroup;
+  const RowsOfSquare<T> square(from, from_row);
   Vec<T> r[kGroups][kGroup];
   FASTBN_UNROLL
   for (int i = 0; i < kGroup; ++i) {
     FASTBN_UNROLL
-    for (int c = 0; c < kGroups; ++c) {
-      r[c][i] = Vec<T>::load_groups(from + i * from_row + c * kGroup, from_row);
-    }
+    for (int c = 0; c < kGroups; ++c) r[c][i] = square.load_groups(i, c * kGroup);
   }
   FASTBN_UNROLL
   for (int c = 0; c < kGroups; ++c) {

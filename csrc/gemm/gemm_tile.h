@@ -8,6 +8,7 @@
 #pragma once
 
 #include "gemm/gemm_args.h"
+#include "gemm/gemm_pointers.h"
 #include "simd/vec.h"
 
 namespace fastbn {
@@ -79,33 +80,6 @@ FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&
 inline void prefetch_to_l2(const void* p) {
   __builtin_prefetch(p, /*for writing=*/0, /*locality=*/2);
 }
-
-// The rows of A that a tile walks down together, four to a pointer: one stride and its triple address them.
-// Compilers, left to themselves, keep a pointer for each row, for each register of B and for each line asked
-// for; that is more than x86 has, and they were loaded from the stack at every step.
-template <class T, int R>
-class RowsOfA {
- public:
-  FASTBN_INLINE RowsOfA(const T* a, index_t row)
-      : row_(row * index_t{sizeof(T)}), three_rows_(3 * row_) {
-    opaque(three_rows_);
-    FASTBN_UNROLL
-    for (int q = 0; q < kPointers; ++q) first_[q] = a + 4 * q * row;
-  }
-  FASTBN_INLINE T operator[](int i) const {
-    const char* first = reinterpret_cast<const char*>(first_[i / 4]);
-    return *reinterpret_cast<const T*>(first + (i % 4 == 3 ? three_rows_ : i % 4 * row_));
-  }
-  FASTBN_INLINE void advance(index_t step) {
-    FASTBN_UNROLL
-    for (int q = 0; q < kPointers; ++q) opaque(first_[q] += step);
-  }
-
- private:
-  static constexpr int kPointers = (R + 3) / 4;
-  index_t row_, three_rows_;  // bytes
-  const T* first_[kPointers];
-};
 
 // How a tile asks for the rows of B that come.
 enum class Ahead {

@@ -49,67 +49,68 @@ template <class T>
 struct Square {
   static constexpr int kGroup = Vec<T>::kGroup, kGroups = Vec<T>::kWidth / kGroup;
   Vec<T> b[kGroups][kGroup];
-  FASTBN_INLINE void load(const T* from, index_t b_k, int t) {  // one register of it
+  FASTBN_INLINE void load(const RowsOfSquare<T>& from, int t) {  // one register of it
     const int i = t / kGroups, c = t % kGroups;
-    b[c][i] = Vec<T>::load_groups(from + i * b_k + c * kGroup, b_k);
+    b[c][i] = from.load_groups(i, c * kGroup);
   }
-  FASTBN_INLINE void load(const T* from, index_t b_k) {
+  FASTBN_INLINE void load(const RowsOfSquare<T>& from) {
     FASTBN_UNROLL
-    for (int t = 0; t < Vec<T>::kWidth; ++t) load(from, b_k, t);
+    for (int t = 0; t < Vec<T>::kWidth; ++t) load(from, t);
   }
 };
+
+// One step of the chains of R rows: `row` of B, which stays packed if so asked.
+template <bool kPack, class T, int R>
+FASTBN_INLINE void turned_step(const GemmBlock<T>& g, RowsOfA<T, R>& a, Vec<T> row, T*& packed,
+                               Vec<T> (&acc)[R]) {
+  if constexpr (kPack) Vec<T>::store(packed, row), packed += g.pack_width;
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i]), row, acc[i]);
+  a.advance(g.a_k);
+}
 
 // Whole squares of k: the chains of R rows by the columns of one register.
 //
 // The squares are a pipeline: `square` is loaded already.  While the multiply-adds of a step run, one register of
-// the square after this one is loaded, after the last one of that at `after`, and once a group of steps the next
-// group is turned.  Loading and turning a whole square first left the multiply-add unit waiting, as no processor
+// the square after this one is loaded, after the last one that `after` elements on, and once a group of steps the
+// next group is turned.  Loading and turning a whole square first left the multiply-add unit waiting, as no processor
 // looks 128 of them ahead: 79 GFLOP/s instead of 104 (Zen 4, 784 x 256, 8 rows; squares by way of a packed panel in
 // L1: 69).
 template <class T, int R, bool kPack>
-FASTBN_INLINE const T* turn_squares(const GemmBlock<T>& g, const T* a, const T* from,
-                                    index_t squares, const T* after, T*& packed, Square<T>& square,
-                                    Vec<T> (&acc)[R]) {
+FASTBN_INLINE void turn_squares(const GemmBlock<T>& g, RowsOfA<T, R>& a, RowsOfSquare<T>& from,
+                                index_t squares, index_t after, T*& packed, Square<T>& square,
+                                Vec<T> (&acc)[R]) {
   constexpr int w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup;
-  constexpr index_t kAhead =
-      5 * w;  // not to L1, where lines of columns that crowd a set would be lost
+  constexpr int kAhead = 5 * w;  // not to L1, where lines of columns that crowd a set would be lost
   for (index_t s = 1; s <= squares; ++s) {
-    from = s < squares ? from + w : after;
+    from.advance(s < squares ? w : after);
     Square<T> next;
     Vec<T>::transpose_groups(square.b[0]);
     FASTBN_UNROLL
-    for (int t = 0; t < w; ++t, a += g.a_k) {
-      const Vec<T> row = square.b[t / kGroup][t % kGroup];
-      if constexpr (kPack) Vec<T>::store(packed, row), packed += g.pack_width;
-      FASTBN_UNROLL
-      for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), row, acc[i]);
-      next.load(from, g.b_k, t);
+    for (int t = 0; t < w; ++t) {
+      turned_step<kPack>(g, a, square.b[t / kGroup][t % kGroup], packed, acc);
+      next.load(from, t);
       if (t % kGroup == 0 && t + kGroup < w) Vec<T>::transpose_groups(square.b[t / kGroup + 1]);
-      prefetch_to_l2(from + t * g.b_k + kAhead);
+      prefetch_to_l2(from[t] + kAhead);
     }
     square = next;
   }
-  return a;
 }
 
 // Groups of k: before the first square and after the last.
 template <class T, int R, bool kPack>
-FASTBN_INLINE const T* turn_groups(const GemmBlock<T>& g, const T* a, const T* from, index_t groups,
-                                   T*& packed, Vec<T> (&acc)[R]) {
+FASTBN_INLINE void turn_groups(const GemmBlock<T>& g, RowsOfA<T, R>& a, const T* b, index_t groups,
+                               T*& packed, Vec<T> (&acc)[R]) {
   constexpr int kGroup = Vec<T>::kGroup;
-  for (index_t s = 0; s < groups; ++s, from += kGroup) {
-    Vec<T> b[kGroup];
+  RowsOfSquare<T> from(b, g.b_k);
+  for (index_t s = 0; s < groups; ++s, from.advance(kGroup)) {
+    Vec<T> rows[kGroup];
     FASTBN_UNROLL
-    for (int i = 0; i < kGroup; ++i) b[i] = Vec<T>::load_groups(from + i * g.b_k, g.b_k);
-    Vec<T>::transpose_groups(b);
+    for (int i = 0; i < kGroup; ++i) rows[i] = from.load_groups(i, 0);
+    Vec<T>::transpose_groups(rows);
     FASTBN_UNROLL
-    for (int t = 0; t < kGroup; ++t, a += g.a_k) {
-      if constexpr (kPack) Vec<T>::store(packed, b[t]), packed += g.pack_width;
-      FASTBN_UNROLL
-      for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i * g.a_row]), b[t], acc[i]);
-    }
+    for (int t = 0; t < kGroup; ++t) turned_step<kPack>(g, a, rows[t], packed, acc);
   }
-  return a;
 }
 
 // Step p of the first `cols` columns, one element at a time.
@@ -144,30 +145,29 @@ void turn_columns(const GemmBlock<T>& g, index_t registers, const T* a, const T*
     before = static_cast<index_t>(-address % w) / kGroup;
   if (before * kGroup > g.k) before = 0;
   const index_t first = before * kGroup, squares = (g.k - first) / w;
+  RowsOfSquare<T> from(b + first, g.b_k);
   Square<T> square;
-  if (squares > 0) square.load(b + first, g.b_k);
+  if (squares > 0) square.load(from);
   for (index_t r = 0; r < registers; ++r, b += w * g.b_k) {
     Vec<T> acc[R];
     FASTBN_UNROLL
     for (int i = 0; i < R; ++i) acc[i] = Vec<T>::zero();
     if (chains.from) {
-      const T* from = chains.from + r * w;
+      const T* at = chains.from + r * w;
       FASTBN_UNROLL
-      for (int i = 0; i < R; ++i) acc[i] = Vec<T>::load(from + i * chains.from_row);
+      for (int i = 0; i < R; ++i) acc[i] = Vec<T>::load(at + i * chains.from_row);
     }
     T* to = kPack ? packed + r * w : nullptr;
-    const T* a_step = turn_groups<T, R, kPack>(g, a, b, before, to, acc);
-    // After the last register any square will do.
-    const T* after = b + first + (r + 1 < registers ? w * g.b_k : 0);
-    a_step = turn_squares<T, R, kPack>(g, a_step, b + first, squares, after, to, square, acc);
-    const T* b_step = b + first + squares * w;
+    RowsOfA<T, R> rows(a, g.a_row);
+    turn_groups<T, R, kPack>(g, rows, b, before, to, acc);
+    // After the last register's last square it is loaded again, for nothing.
+    const index_t after = r + 1 < registers ? w * g.b_k - (squares - 1) * w : 0;
+    turn_squares<T, R, kPack>(g, rows, from, squares, after, to, square, acc);
+    const T* b_left = b + first + squares * w;
     const index_t left = g.k - first - squares * w;
-    a_step = turn_groups<T, R, kPack>(g, a_step, b_step, left / kGroup, to, acc);
-    for (index_t p = left / kGroup * kGroup; p < left; ++p, a_step += g.a_k) {
-      const Vec<T> row = turn_step(g, b_step, p, w);
-      if constexpr (kPack) Vec<T>::store(to, row), to += g.pack_width;
-      FASTBN_UNROLL
-      for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a_step[i * g.a_row]), row, acc[i]);
+    turn_groups<T, R, kPack>(g, rows, b_left, left / kGroup, to, acc);
+    for (index_t p = left / kGroup * kGroup; p < left; ++p) {
+      turned_step<kPack>(g, rows, turn_step(g, b_left, p, w), to, acc);
     }
     T* c = chains.to + r * w;
     FASTBN_UNROLL
@@ -242,16 +242,21 @@ void finish_chain(const GemmBlock<T>& g, index_t i, index_t j, Lanes lanes, cons
   finish_row<T, 1>(from_j, g.c + i * g.c_row + j, lanes, row);
 }
 
-// Rows of C from `row` on by whole registers of columns from column j on, at most a panel of them.  Chains that stay
-// unfinished or make C as they are do not pass through memory; the rest does, so that what comes after them is
-// compiled once for all numbers of rows.
+// Whether chains are neither left unfinished nor make C as they are: they pass through memory then, so that what comes
+// after them is compiled once for all numbers of rows.
+template <class T>
+bool chains_in_memory(const GemmBlock<T>& g) {
+  return !g.suspend && !is_plain(g);
+}
+
+// Rows of C from `row` on by whole registers of columns from column j on, at most a panel of them if by way of memory.
 template <class T>
 void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, index_t registers) {
   constexpr index_t w = Vec<T>::kWidth;
   T chains[kTurnRows * kGemmVectors * w];
   T* const partial = g.partial + row * g.partial_row + j;
   ChainsAt<T> at{g.resume ? partial : nullptr, g.partial_row, chains, registers * w};
-  const bool done = g.suspend || is_plain(g);
+  const bool done = !chains_in_memory(g);
   if (done) {
     at.to = g.suspend ? partial : g.c + row * g.c_row + j;
     at.to_row = g.suspend ? g.partial_row : g.c_row;
@@ -322,8 +327,11 @@ void turn_panel(const GemmBlock<T>& g) {
       for_each_turning_tile(
           g, [&](index_t rows, index_t row) { turn_last_tile(g, rows, row, j, lanes); });
     };
-    const index_t registers = g.n / w, together = g.m <= kTurnRows ? registers : 1;
-    for (index_t r = 0; r < registers; r += together) whole(r * w, together);
+    const index_t registers = g.n / w;
+    const index_t together = g.m > kTurnRows ? 1 : chains_in_memory(g) ? kGemmVectors : registers;
+    for (index_t r = 0; r < registers; r += together) {
+      whole(r * w, together < registers - r ? together : registers - r);
+    }
     const int left = static_cast<int>(g.n % w);
     if (left == 0) return;
     if (registers == 0) return last(0, FirstLanes<T>{left});

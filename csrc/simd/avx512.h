@@ -44,11 +44,12 @@ struct Vec<float> {
     _mm512_mask_storeu_ps(p, first(n), a.v);
   }
   static FASTBN_INLINE Vec keep_first(Vec a, int n) { return {_mm512_maskz_mov_ps(first(n), a.v)}; }
-  static FASTBN_INLINE Vec load_groups(const float* p, index_t stride) {
+  static FASTBN_INLINE Vec load_groups(const float* p, const float* q, const float* r,
+                                       const float* s) {
     __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(p));
-    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 4 * stride), 1);
-    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 8 * stride), 2);
-    return {_mm512_insertf32x4(v, _mm_loadu_ps(p + 12 * stride), 3)};
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(q), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(r), 2);
+    return {_mm512_insertf32x4(v, _mm_loadu_ps(s), 3)};
   }
   static FASTBN_INLINE void transpose_groups(Vec (&r)[4]) {
     const __m512d t0 = _mm512_castps_pd(_mm512_unpacklo_ps(r[0].v, r[1].v)),
@@ -175,11 +176,12 @@ struct Vec<double> {
     _mm256_mask_storeu_ps(p, first(n), _mm512_cvtpd_ps(a.v));
   }
   static FASTBN_INLINE Vec keep_first(Vec a, int n) { return {_mm512_maskz_mov_pd(first(n), a.v)}; }
-  static FASTBN_INLINE Vec load_groups(const double* p, index_t stride) {
+  static FASTBN_INLINE Vec load_groups(const double* p, const double* q, const double* r,
+                                       const double* s) {
     __m512d v = _mm512_castpd128_pd512(_mm_loadu_pd(p));
-    v = _mm512_insertf64x2(v, _mm_loadu_pd(p + 2 * stride), 1);
-    v = _mm512_insertf64x2(v, _mm_loadu_pd(p + 4 * stride), 2);
-    return {_mm512_insertf64x2(v, _mm_loadu_pd(p + 6 * stride), 3)};
+    v = _mm512_insertf64x2(v, _mm_loadu_pd(q), 1);
+    v = _mm512_insertf64x2(v, _mm_loadu_pd(r), 2);
+    return {_mm512_insertf64x2(v, _mm_loadu_pd(s), 3)};
   }
   static FASTBN_INLINE void transpose_groups(Vec (&r)[2]) {
     const __m512d low = _mm512_unpacklo_pd(r[0].v, r[1].v);

@@ -25,8 +25,7 @@
 //   sum(v) max_lane(v)                    one fixed tree each, so that equal lanes give equal bits
 //   transpose(rows)                       a square of kWidth registers, rows to columns, in place
 //   kGroup                                elements of 16 bytes, if the target has the next two; else 0
-//   load_groups(p, stride)                group g of the register is the kGroup elements at
-//                                         p + g * kGroup * stride
+//   load_groups(p, q, r, s)               its four groups are the kGroup elements at each
 //   transpose_groups(rows)                each group of kGroup registers, rows to columns, in place
 //
 // load_first and store_first take 0 <= n <= kWidth.
