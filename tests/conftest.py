@@ -8,11 +8,22 @@ import pytest
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `target` once on every target that this CPU can run."""
-    if "target" in metafunc.fixturenames:
-        from fastbn import _core
+    """Run a test that asks for `target` once on every target that this CPU can run.
 
-        metafunc.parametrize("target", _core.available_targets(), indirect=True)
+    One that asks for `units` too runs on AVX-512 twice: as on this CPU, and as on one whose units
+    are half as wide, or whole.
+    """
+    if "target" not in metafunc.fixturenames:
+        return
+    from fastbn import _core
+
+    targets = _core.available_targets()
+    if "units" not in metafunc.fixturenames:
+        metafunc.parametrize("target", targets, indirect=True)
+        return
+    pairs = [(name, "own") for name in targets]
+    pairs += [(name, "other") for name in targets if name == "avx512"]
+    metafunc.parametrize(("target", "units"), pairs, indirect=True)
 
 
 @pytest.fixture
@@ -24,6 +35,17 @@ def target(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.set_target(request.param)
     yield request.param
     _core.set_target(before)
+
+
+@pytest.fixture
+def units(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the CPU pass for one whose AVX-512 units are of the other width, if so asked."""
+    from fastbn import _core
+
+    if getattr(request, "param", "own") == "other":
+        _core.assume_half_width_units(not _core.half_width_units())
+    yield
+    _core.assume_half_width_units(None)
 
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])

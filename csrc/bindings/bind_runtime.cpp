@@ -1,7 +1,10 @@
 #include <pybind11/stl.h>
 
+#include <optional>
+
 #include "bindings/array_view.h"
 #include "fastbn/runtime.h"
+#include "runtime/cpu.h"
 
 namespace fastbn::bindings {
 namespace {
@@ -21,6 +24,11 @@ py::dict build_info() {
   return info;
 }
 
+void assume(std::optional<bool> half_width) {
+  const HalfWidth told = half_width.value_or(false) ? HalfWidth::yes : HalfWidth::no;
+  assume_half_width(half_width ? told : HalfWidth::look);
+}
+
 }  // namespace
 
 void register_runtime(py::module_& m) {
@@ -30,6 +38,8 @@ void register_runtime(py::module_& m) {
   m.def("available_targets", &available_targets);
   m.def("get_target", &target);
   m.def("set_target", &set_target, arg("name"));
+  m.def("half_width_units", &halves_64_bytes);
+  m.def("assume_half_width_units", &assume, arg("half_width"));
   m.def("as_array", &input, arg("object"), arg("name"));
   m.def("build_info", &build_info);
   target();  // a wrong FASTBN_TARGET fails the import, not the first product

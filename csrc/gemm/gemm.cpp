@@ -138,7 +138,7 @@ class Part {
     // A last block of one panel has none that would begin on a line, nor room for a register more.
     const index_t lead = c.cols > kern_.vectors * w ? plan_.lead : 0;
     const index_t registers = (lead + c.cols + w - 1) / w;
-    // Tiles that turn B go through all registers at once.
+    // Tiles that turn B cut it themselves, if at all.
     const int count =
         plan_.turn_b ? 1 : static_cast<int>((registers + kern_.vectors - 1) / kern_.vectors);
     for (int q = 0; q < count; ++q) {

@@ -11,7 +11,7 @@ using index_t = std::ptrdiff_t;
 
 constexpr index_t kPageBytes = 4096;
 
-// One block C[m x n] = op(A[m x k] B[k x n]) with n at most one panel wide, nr = vectors * width:
+// One block C[m x n] = op(A[m x k] B[k x n]) with n at most one panel wide, nr = vectors * width, but for b_turns:
 //
 //            B, one panel: k rows of n <= nr elements, unit stride along n
 //            +-------+

@@ -40,7 +40,7 @@ constexpr GemmKernels<T> gemm_kernels() {
   return {kGemmRows,
           kGemmVectors,
           Vec<T>::kWidth,
-          Vec<T>::kGroup > 0 ? kTurnRows : 0,
+          kTurnRows,
           /*kc=*/static_cast<int>(4096 / sizeof(T)),
           /*mc=*/192,
           /*nc=*/static_cast<int>(4096 / sizeof(T)),

@@ -1,5 +1,5 @@
-// A block of C one panel wide: row tiles one below the other.  The first may read B where the caller has
-// it, and leave it packed for those below.
+// A block of C one panel wide, of any width where tiles turn B: row tiles one below the other.  The first may read B
+// where the caller has it, and leave it packed for those below.
 #pragma once
 
 #include "gemm/gemm_args.h"
@@ -87,7 +87,7 @@ template <class T>
 GemmBlock<T> turn_first_tile(const GemmBlock<T>& g) {
   GemmBlock<T> first = g, below = g;
   first.m = kGemmRows;
-  turn_panel(first);
+  turn_block(first);
   below.m -= kGemmRows, below.a += g.a_tile;
   below.c += kGemmRows * g.c_row, below.partial += kGemmRows * g.partial_row;
   below.b = g.pack_to, below.b_k = g.pack_width;
@@ -110,7 +110,7 @@ void tiles_of_panel(const GemmBlock<T>& g) {
 template <class T>
 void gemm_block(const GemmBlock<T>& g) {
   if (!g.b_turns) return tiles_of_panel(g);
-  if (!g.pack_to) return turn_panel(g);
+  if (!g.pack_to) return turn_block(g);
   tiles_of_panel(turn_first_tile(g));
 }
 

@@ -148,8 +148,8 @@ bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>
 // 2048; first tiles of 16 rows were 0.74 to 1.03 times as fast (one thread of Zen 4).
 template <class T>
 bool turns_first_tile(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
-  return kern.turn_rows > 0 && double_pumped(kern) && b.col_stride != 1 && b.row_stride == 1 &&
-         b.rows >= kLeastToTurn && c.cols >= kern.width && c.rows > kFewRows * kern.mr;
+  return double_pumped(kern) && b.col_stride != 1 && b.row_stride == 1 && b.rows >= kLeastToTurn &&
+         c.cols >= kern.width && c.rows > kFewRows * kern.mr;
 }
 
 // Elements from a packed tile of A to the next.  pack_a() writes four lines of each in turn: of tiles a multiple
@@ -166,7 +166,7 @@ struct Plan {
     never,              // few rows: B is read where it lies
     on_the_way,         // the first row tile leaves it packed
     turned_on_the_way,  // the same of a B whose columns are contiguous
-    before              // C row by row, or a B whose rows are not contiguous
+    before              // C row by row, or any other B whose rows are not contiguous
   };
   PackB pack_b;
   bool turn_b;   // B's columns are contiguous: each row tile turns them as it goes

@@ -61,6 +61,7 @@ class RowsOfSquare {
 
  private:
   static constexpr int kGroup = Vec<T>::kGroup;
+  static_assert(Vec<T>::kWidth == 4 * kGroup);
   index_t row_, three_rows_;  // bytes
   const T* first_[4];
 };

@@ -1,5 +1,5 @@
-// Row tiles against a B whose columns are contiguous, not its rows: W.T in the gradient by the input at a
-// small batch, dX = dY W.T.
+// Row tiles against a B whose columns are contiguous, not its rows: W.T in the gradient by the input, dX = dY W.T, at a
+// small batch; at a larger one the first tile alone, which leaves B packed for the rest (gemm_panel.h).
 //
 //              B: 16 columns (a register of lanes), each contiguous along k
 //              +--+--+--+--+
@@ -11,10 +11,9 @@
 //              +-----------+
 //
 // A square of 16 lanes costs 80 shuffles and insertions, which run beside its 16 R multiply-adds: as many rows
-// as the registers hold share them.  B is read as it lies and nothing of it is stored.  A cache line of B is
-// read by one square alone: columns of B that lie a multiple of a page apart share a set of L1, and would
-// evict one another before a second look.  Where C has more rows than gemm_plan.h bears, squares are transposed
-// into a packed panel instead (transpose_by_groups), whose tile is three registers wide and has a third of the
+// as the registers hold share them.  A cache line of B is read by one square alone: columns of B that lie a multiple of
+// a page apart share a set of L1, and would evict one another before a second look.  Of more rows of C than
+// gemm_plan.h bears a packed panel serves most or all tiles, which are three registers wide and have a third of the
 // broadcasts.
 #pragma once
 
@@ -28,7 +27,7 @@ namespace fastbn {
 namespace {
 
 // 16 accumulators beside the 16 registers of two half-used squares.
-constexpr int kTurnRows = kVectorRegisters >= 32 ? 16 : 0;
+constexpr int kTurnRows = Vec<float>::kGroup > 0 ? 16 : 0;
 
 // The last n lanes of a register; those before are another register's, stored already.
 template <class T>
@@ -63,7 +62,10 @@ struct Square {
 template <bool kPack, class T, int R>
 FASTBN_INLINE void turned_step(const GemmBlock<T>& g, RowsOfA<T, R>& a, Vec<T> row, T*& packed,
                                Vec<T> (&acc)[R]) {
-  if constexpr (kPack) Vec<T>::store(packed, row), packed += g.pack_width;
+  if constexpr (kPack) {
+    Vec<T>::store(packed, row);
+    packed += g.pack_width;
+  }
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i]), row, acc[i]);
   a.advance(g.a_k);
@@ -178,12 +180,12 @@ void turn_columns(const GemmBlock<T>& g, index_t registers, const T* a, const T*
 template <class T>
 void turn_columns_of_height(const GemmBlock<T>& g, index_t registers, index_t rows, const T* a,
                             const T* b, T* packed, const ChainsAt<T>& chains) {
-  if constexpr (kTurnRows > 0 && Vec<T>::kGroup > 0) {
+  if constexpr (kTurnRows > 0) {
     if (packed) return turn_columns<T, kGemmRows, true>(g, registers, a, b, packed, chains);
   }
-#define FASTBN_CASE(R)                                  \
-  case R:                                               \
-    if constexpr (R <= kTurnRows && Vec<T>::kGroup > 0) \
+#define FASTBN_CASE(R)            \
+  case R:                         \
+    if constexpr (R <= kTurnRows) \
     return turn_columns<T, R, false>(g, registers, a, b, packed, chains)
   switch (rows) {
     FASTBN_CASE(16);
@@ -263,7 +265,8 @@ void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, inde
   }
   turn_columns_of_height<T>(g, registers, rows, g.a + row * g.a_row, g.b + j * g.b_k,
                             g.pack_to ? g.pack_to + j : nullptr, at);
-  for (index_t i = 0; i < rows && !done; ++i) {
+  if (done) return;
+  for (index_t i = 0; i < rows; ++i) {
     for (index_t r = 0; r < registers; ++r) {
       finish_chain(g, row + i, j + r * w, AllLanes<T>{}, chains + i * at.to_row + r * w);
     }
@@ -312,11 +315,11 @@ void for_each_turning_tile(const GemmBlock<T>& g, const Take& take) {
   }
 }
 
-// A panel whose columns are contiguous.  Columns that do not fill the last register are computed with so many
+// A block whose columns are contiguous.  Columns that do not fill the last register are computed with so many
 // before them as do fill it.  Those are then computed twice, to the same bits, and stored twice unless that
 // would add to them twice.  Fewer columns than a register has lanes take the slow way.
 template <class T>
-void turn_panel(const GemmBlock<T>& g) {
+void turn_block(const GemmBlock<T>& g) {
   if constexpr (kTurnRows > 0) {
     constexpr index_t w = Vec<T>::kWidth;
     const auto whole = [&](index_t j, index_t registers) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -54,14 +55,29 @@ std::vector<std::string> cpu_features() {
   return names;
 }
 
-bool halves_64_bytes() {
+namespace {
+
+bool is_zen4() {
 #if defined(__x86_64__) || defined(__i386__)
   // Of AMD's family 19h only Zen 4 has AVX-512.
-  static const bool is_zen4 = amd_family() == 0x19 && __builtin_cpu_supports("avx512f");
-  return is_zen4;
+  static const bool is = amd_family() == 0x19 && __builtin_cpu_supports("avx512f");
+  return is;
 #else
   return false;
 #endif
+}
+
+std::atomic<HalfWidth> assumed{HalfWidth::look};
+
+}  // namespace
+
+bool halves_64_bytes() {
+  const HalfWidth units = assumed.load(std::memory_order_relaxed);
+  return units == HalfWidth::look ? is_zen4() : units == HalfWidth::yes;
+}
+
+void assume_half_width(HalfWidth units) {
+  assumed.store(units, std::memory_order_relaxed);
 }
 
 namespace {

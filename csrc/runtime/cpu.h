@@ -7,4 +7,8 @@ namespace fastbn {
 // as a load, and shuffles run beside it.  That decides what pays, never what is computed.
 bool halves_64_bytes();
 
+// Says so of any CPU, or not so, until it is told to look again: tests run both ways of a product on one machine.
+enum class HalfWidth { look, no, yes };
+void assume_half_width(HalfWidth units);
+
 }  // namespace fastbn

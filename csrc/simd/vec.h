@@ -24,7 +24,8 @@
 //   exponent(v)                           floor(log2(v)) of a positive normal number, its inverse
 //   sum(v) max_lane(v)                    one fixed tree each, so that equal lanes give equal bits
 //   transpose(rows)                       a square of kWidth registers, rows to columns, in place
-//   kGroup                                elements of 16 bytes, if the target has the next two; else 0
+//   kGroup                                elements of 16 bytes, a quarter of a register, if the target has the
+//                                         next two; else 0
 //   load_groups(p, q, r, s)               its four groups are the kGroup elements at each
 //   transpose_groups(rows)                each group of kGroup registers, rows to columns, in place
 //

@@ -233,6 +233,12 @@ def available_targets() -> list[str]:
 
 def get_target() -> str: ...
 def set_target(name: str) -> None: ...
+def half_width_units() -> bool:
+    """Whether this CPU is taken for one that makes two passes of a 64-byte operation."""
+
+def assume_half_width_units(half_width: bool | None) -> None:
+    """Take it for one, or not; None: as it is.  For tests: that decides what pays, and no bit."""
+
 def as_array(object: Any, name: str) -> Array:
     """View anything that NumPy can see without a copy: float32 or float64, else TypeError."""
 

@@ -22,6 +22,8 @@ BLOCK_K = (175, 176, 177, 255, 256, 257, 353, 513)
 BLOCK_M = (191, 192, 193)
 BLOCK_N = (255, 256, 257, 511, 512, 513, 1025)
 
+pytestmark = pytest.mark.usefixtures("units")
+
 
 def test_error_bound_around_every_tile_edge(target, dtype, rng):
     for m, n in itertools.product(TILE_M, TILE_N):
@@ -103,6 +105,7 @@ def test_error_bound_of_tall_narrow_tiles(target, dtype, rng, m):
         ((40, 1100, 300), {}),  # distant rows of B, read in pieces of 128 steps
         ((200, 150, 600), {"trans_a": True}),  # columns of A, packed, in two or three steps of k
         ((129, 49, 32), {"trans_a": True}),
+        ((130, 300, 600), {"trans_a": True, "trans_b": True}),
     ],
 )
 def test_error_bound_in_blocks_of_every_kind(target, dtype, rng, threads, shape, transposes, beta):

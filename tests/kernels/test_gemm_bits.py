@@ -10,6 +10,8 @@ from fastbn import _core
 from . import oracles
 from .gemm_checks import THREADS, bits, normal
 
+pytestmark = pytest.mark.usefixtures("units")
+
 
 @pytest.mark.parametrize(
     "shape", [(3, 5, 7), (9, 49, 40), (17, 25, 513), (1, 100, 300), (70, 113, 40), (70, 113, 8)]
@@ -73,7 +75,8 @@ def test_threads_change_no_bit(target, dtype, rng, threads):
         (28, 1024, False),
         (49, 257, False),
         (130, 600, False),
-        (52, 2087, False),  # steps of k, and none of a whole square
+        (52, 2087, False),  # steps of k, and none a multiple of a square
+        (52, 2087, True),
         (130, 40, True),
         (208, 40, True),
     ],
@@ -94,6 +97,16 @@ def test_a_row_does_not_depend_on_its_batch(target, dtype, rng, threads, n, k, p
         threads(int(rng.choice(THREADS)))
         begin = int(rng.integers(most - batch + 1))
         assert bits(rows(begin, begin + batch)) == bits(alone[begin : begin + batch]), batch
+
+
+@pytest.mark.parametrize(("m", "n", "k", "beta"), [(193, 52, 300, 0.7), (5185, 52, 1024, 0.0)])
+def test_a_last_block_of_one_row(target, dtype, rng, threads, m, n, k, beta):
+    """Too few rows for the tile that turns B and leaves it packed."""
+    threads(1)
+    a, b = normal(rng, m, k, dtype=dtype), normal(rng, n, k, dtype=dtype)
+    c = np.asfortranarray(normal(rng, m, n, dtype=dtype)) if beta else np.empty((m, n), dtype)
+    expected = _core.gemm(a[-8:], b, c[-8:].copy(), beta=beta, trans_b=True)
+    assert bits(_core.gemm(a, b, c, beta=beta, trans_b=True)[-8:]) == bits(expected)
 
 
 def test_epilogue_equals_separate_steps(target, dtype, rng):

@@ -13,8 +13,10 @@ from . import guard_pages
 from .gemm_checks import THREADS, bits, normal
 from .memory import LAYOUTS, WRITABLE, Padded, at_offset, random_index, random_view
 
+pytestmark = pytest.mark.usefixtures("units")
 
-@pytest.mark.parametrize(("m", "n", "k"), [(2, 3, 4), (9, 49, 5), (33, 100, 270)])
+
+@pytest.mark.parametrize(("m", "n", "k"), [(2, 3, 4), (9, 49, 5), (33, 100, 270), (70, 100, 270)])
 def test_strides_change_no_bit(target, dtype, rng, m, n, k):
     a, b = normal(rng, m, k, dtype=dtype), normal(rng, k, n, dtype=dtype)
     c, bias = normal(rng, m, n, dtype=dtype), normal(rng, n, dtype=dtype)
@@ -35,12 +37,14 @@ def test_strides_change_no_bit(target, dtype, rng, m, n, k):
 
 def test_broadcast_operands(target, dtype, rng):
     """Strides of zero: one row or column, or one number, seen many times."""
-    for m, n, k in ((3, 4, 5), (9, 49, 300)):
+    for m, n, k in ((3, 4, 5), (9, 49, 300), (60, 100, 270)):
         column, row, one = (normal(rng, *s, dtype=dtype) for s in ((m, 1), (1, k), (1, 1)))
         b = np.broadcast_to(normal(rng, 1, n, dtype=dtype), (k, n))
         for narrow in (column, row, one):
             a = np.broadcast_to(narrow, (m, k))
             assert bits(_core.gemm(a, b)) == bits(_core.gemm(a.copy(), b.copy()))
+        same_columns = np.broadcast_to(normal(rng, k, 1, dtype=dtype), (k, n))
+        assert bits(_core.gemm(a, same_columns)) == bits(_core.gemm(a, same_columns.copy()))
 
 
 def test_alignment_changes_no_bit(target, dtype, rng):
