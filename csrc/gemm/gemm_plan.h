@@ -144,8 +144,9 @@ bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>
 }
 
 // Whether the first row tile turns B and leaves it packed: its shuffles and stores then go beside the multiply-adds of
-// 8 rows, where those take two cycles.  Packed before, NT took 1.05 times as long at 56 to 128 rows and 1.01 at 256 to
-// 2048; first tiles of 16 rows were 0.74 to 1.03 times as fast (one thread of Zen 4).
+// 8 rows, where those take two cycles.  Packed before, NT took 1.05 times as long at 56 to 128 rows, 1.01 at 256 to 2048,
+// and 0.98 to 1.08 with k = 32 to 60 at 33 to 56; first tiles of 16 rows were 0.74 to 1.03 times as fast (one thread of
+// Zen 4).
 template <class T>
 bool turns_first_tile(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
   return double_pumped(kern) && b.col_stride != 1 && b.row_stride == 1 && b.rows >= kLeastToTurn &&
