@@ -20,7 +20,7 @@ FASTBN_INLINE void transpose_by_groups(const T* from, index_t from_row, T* to, i
   FASTBN_UNROLL
   for (int i = 0; i < kGroup; ++i) {
     FASTBN_UNROLL
-    for (int c = 0; c < kGroups; ++c) r[c][i] = square.load_groups(i, c * kGroup);
+    for (int c = 0; c < kGroups; ++c) r[c][i] = load_groups<T>(square, i, c * kGroup);
   }
   FASTBN_UNROLL
   for (int c = 0; c < kGroups; ++c) {

@@ -9,19 +9,19 @@
 namespace fastbn {
 namespace {
 
-// The rows of A of a tile, four to a pointer: one stride and its triple address them.
-template <class T, int R>
-class RowsOfA {
+// kRows rows, kEach <= 4 to a pointer: one stride and its triple address them.
+template <class T, int kRows, int kEach>
+class RowPointers {
  public:
-  FASTBN_INLINE RowsOfA(const T* a, index_t row)
+  FASTBN_INLINE RowPointers(const T* rows, index_t row)
       : row_(row * index_t{sizeof(T)}), three_rows_(3 * row_) {
     opaque(three_rows_);
     FASTBN_UNROLL
-    for (int q = 0; q < kPointers; ++q) first_[q] = a + 4 * q * row;
+    for (int q = 0; q < kPointers; ++q) first_[q] = rows + q * kEach * row;
   }
-  FASTBN_INLINE T operator[](int i) const {
-    const char* first = reinterpret_cast<const char*>(first_[i / 4]);
-    return *reinterpret_cast<const T*>(first + (i % 4 == 3 ? three_rows_ : i % 4 * row_));
+  FASTBN_INLINE const T* operator[](int i) const {
+    const char* first = reinterpret_cast<const char*>(first_[i / kEach]);
+    return reinterpret_cast<const T*>(first + (i % kEach == 3 ? three_rows_ : i % kEach * row_));
   }
   FASTBN_INLINE void advance(index_t step) {
     FASTBN_UNROLL
@@ -29,42 +29,27 @@ class RowsOfA {
   }
 
  private:
-  static constexpr int kPointers = (R + 3) / 4;
+  static constexpr int kPointers = (kRows + kEach - 1) / kEach;
   index_t row_, three_rows_;  // bytes
   const T* first_[kPointers];
 };
 
+// The rows of A of a tile.
+template <class T, int R>
+using RowsOfA = RowPointers<T, R, 4>;
+
 // The rows of a square of registers, a group to a pointer: of B's transpose, where its columns are contiguous.
 template <class T>
-class RowsOfSquare {
- public:
-  FASTBN_INLINE RowsOfSquare(const T* square, index_t row)
-      : row_(row * index_t{sizeof(T)}), three_rows_(3 * row_) {
-    opaque(three_rows_);
-    FASTBN_UNROLL
-    for (int q = 0; q < 4; ++q) first_[q] = square + q * kGroup * row;
-  }
-  FASTBN_INLINE const T* operator[](int i) const {
-    const char* first = reinterpret_cast<const char*>(first_[i / kGroup]);
-    return reinterpret_cast<const T*>(first + (i % kGroup == 3 ? three_rows_ : i % kGroup * row_));
-  }
-  // Row i of each group, the elements from `at` on.
-  FASTBN_INLINE Vec<T> load_groups(int i, int at) const {
-    const RowsOfSquare& row = *this;
-    return Vec<T>::load_groups(row[i] + at, row[i + kGroup] + at, row[i + 2 * kGroup] + at,
-                               row[i + 3 * kGroup] + at);
-  }
-  FASTBN_INLINE void advance(index_t step) {
-    FASTBN_UNROLL
-    for (int q = 0; q < 4; ++q) opaque(first_[q] += step);
-  }
+using RowsOfSquare = RowPointers<T, Vec<T>::kWidth, Vec<T>::kGroup>;
 
- private:
-  static constexpr int kGroup = Vec<T>::kGroup;
+// Row i of each group of a square, the elements from `at` on.
+template <class T>
+FASTBN_INLINE Vec<T> load_groups(const RowsOfSquare<T>& square, int i, int at) {
+  constexpr int kGroup = Vec<T>::kGroup;
   static_assert(Vec<T>::kWidth == 4 * kGroup);
-  index_t row_, three_rows_;  // bytes
-  const T* first_[4];
-};
+  return Vec<T>::load_groups(square[i] + at, square[i + kGroup] + at, square[i + 2 * kGroup] + at,
+                             square[i + 3 * kGroup] + at);
+}
 
 }  // namespace
 }  // namespace fastbn

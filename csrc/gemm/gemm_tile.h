@@ -139,7 +139,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
     }
     FASTBN_UNROLL
     for (int i = 0; i < R; ++i) {
-      const Vec<T> av = Vec<T>::broadcast(rows[i]);
+      const Vec<T> av = Vec<T>::broadcast(*rows[i]);
       FASTBN_UNROLL
       for (int v = 0; v < V; ++v) acc[i][v] = fma(av, row[v], acc[i][v]);
     }

@@ -50,7 +50,7 @@ struct Square {
   Vec<T> b[kGroups][kGroup];
   FASTBN_INLINE void load(const RowsOfSquare<T>& from, int t) {  // one register of it
     const int i = t / kGroups, c = t % kGroups;
-    b[c][i] = from.load_groups(i, c * kGroup);
+    b[c][i] = load_groups<T>(from, i, c * kGroup);
   }
   FASTBN_INLINE void load(const RowsOfSquare<T>& from) {
     FASTBN_UNROLL
@@ -67,7 +67,7 @@ FASTBN_INLINE void turned_step(const GemmBlock<T>& g, RowsOfA<T, R>& a, Vec<T> r
     packed += g.pack_width;
   }
   FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(a[i]), row, acc[i]);
+  for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(*a[i]), row, acc[i]);
   a.advance(g.a_k);
 }
 
@@ -108,7 +108,7 @@ FASTBN_INLINE void turn_groups(const GemmBlock<T>& g, RowsOfA<T, R>& a, const T*
   for (index_t s = 0; s < groups; ++s, from.advance(kGroup)) {
     Vec<T> rows[kGroup];
     FASTBN_UNROLL
-    for (int i = 0; i < kGroup; ++i) rows[i] = from.load_groups(i, 0);
+    for (int i = 0; i < kGroup; ++i) rows[i] = load_groups<T>(from, i, 0);
     Vec<T>::transpose_groups(rows);
     FASTBN_UNROLL
     for (int t = 0; t < kGroup; ++t) turned_step<kPack>(g, a, rows[t], packed, acc);
