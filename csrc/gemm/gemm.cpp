@@ -109,8 +109,8 @@ class Part {
   // One step of k over all rows and panels of a block of columns.
   void step(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
-    GemmBlock<T> g{};
-    g.k = a.cols;
+    GemmBlock<T> g;  // all of which is set here or by panels()
+    g.k = a.cols, g.lead = 0;
     g.resume = resume, g.suspend = suspend;
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
     g.columns_of_rows = transposed_;
@@ -269,6 +269,24 @@ Grid choose_grid(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k, int 
   return best;
 }
 
+template <class T>
+int threads_for_product(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k) {
+  const double flop = 2.0 * double(c.rows) * double(c.cols) * double(k);
+  if (flop < 2 * kFlopPerThread) return 1;
+  const index_t tiles =
+      ((c.rows + kern.mr - 1) / kern.mr) * ((c.cols + kern.width - 1) / kern.width);
+  return threads_for(tiles, flop, kFlopPerThread);
+}
+
+// The product by the calling thread.
+template <class T>
+void whole(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
+           const Matrix<T>& c, const GemmOptions<T>& options, bool transposed) {
+  const Plan plan(kern, a, b, c, options);
+  const Workspace workspace(plan.bytes<T>());
+  Part<T>(kern, plan, options, transposed, workspace.as<T>()).run(a, b, c);
+}
+
 }  // namespace
 
 template <class T>
@@ -295,10 +313,9 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
     std::swap(a, b);
     a = transposed(a), b = transposed(b), c = transposed(c);
   }
-  const double flop = 2.0 * double(c.rows) * double(c.cols) * double(a.cols);
-  const index_t tiles =
-      ((c.rows + kern.mr - 1) / kern.mr) * ((c.cols + kern.width - 1) / kern.width);
-  const Grid grid = choose_grid(kern, c, a.cols, threads_for(tiles, flop, kFlopPerThread));
+  const int threads = threads_for_product(kern, c, a.cols);
+  if (threads == 1) return whole(kern, a, b, c, options, swapped);
+  const Grid grid = choose_grid(kern, c, a.cols, threads);
   const int parts = grid.rows * grid.cols;
 
   // One plan for all parts, made for the largest: share() gives the last part the most.

@@ -5,12 +5,14 @@ written in place.  Every function checks dtypes, shapes and sizes before it writ
 raises TypeError or ValueError naming both values.  Each releases the GIL while its kernel runs.
 """
 
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
+Matmul = TypeVar("Matmul", bound=Callable[..., Any])
 ActivationName: TypeAlias = Literal["relu", "leaky_relu", "sigmoid", "tanh", "gelu"]
 
 __version__: str
@@ -43,8 +45,11 @@ def gemm(
     bias: Array | None = None,
     activation: Literal["relu"] | None = None,
 ) -> Array: ...
-def matmul(a: object, b: object, out: object, /) -> Any:
-    """Product of two matrices, or NotImplemented for what only `fastbn.matmul` can see to."""
+def plain_matrices_first(general: Matmul, /) -> Matmul:
+    """Make `fastbn.matmul`: two plain matrices are multiplied here, every other call is `general`'s.
+
+    The builtin has the name, the module and the docstring of `general`.
+    """
 
 def column_sums(x: Array, out: Array | None = None) -> Array: ...
 

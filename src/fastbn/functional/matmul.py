@@ -18,6 +18,7 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _SMALL = 4096
 
 
+@_core.plain_matrices_first
 def matmul(a: Any, b: Any, out: Any = None) -> Any:
     """Matrix product with the semantics of `numpy.matmul`.
 
@@ -46,13 +47,10 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     A row of a product of fastbn's has the same bits whatever the other rows, the number of threads
     and the strides.  NumPy promises nothing of the kind; its are, beside other dtypes, the stacks
     whose matrices take fewer than 4,096 multiply-adds each.
+
+    The GIL is released while a product of more than 250,000 floating-point operations runs.
     """
-    result = _core.matmul(a, b, out)
-    return _general(a, b, out) if result is NotImplemented else result
-
-
-def _general(a: Any, b: Any, out: Any) -> Any:
-    """Multiply all but two plain matrices: vectors, stacks, empty operands, overlaps, others."""
+    # Two plain matrices do not come here: vectors, stacks, empty operands, overlaps and all else do.
     a, b = _without_dlpack(a), _without_dlpack(b)
     if not (_is_ours(a) and _is_ours(b) and a.dtype == b.dtype):
         return np.matmul(a, b, out=out)
