@@ -56,7 +56,8 @@ constexpr index_t kLargestA = 768 * 1024;
 constexpr index_t kMostRepacked = 2304 * 1024;
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
-constexpr index_t kLeastToTurn = 32;  // steps of k: two squares of registers
+constexpr index_t kLeastToTurn = 4;   // steps of k: a group of floats
+constexpr index_t kTwoSquares = 32;  // steps of k
 // From more rows than this, transposing B into panels costs less than taking C to scratch and back does: from 64
 // rows on up to 1.1 times as fast; at 32 rows the swap is 1.1 to 1.3 times as fast (Ice Lake).  With AVX2 packing is
 // 1.0 to 1.2 times as fast from 64 rows on (Zen 5).
@@ -133,24 +134,25 @@ bool crowded(const Matrix<const T>& a) {
 
 // Whether each row tile turns B as it goes.  That saves the stores of a packed panel; its shuffles, again for
 // each tile, run beside the multiply-adds where those take two cycles: 784 x 256 at 8, 16, 33 and 64 rows 1.6,
-// 1.25, 1.12 and 1.0 times as fast as packed, with 32 steps at 16 and 32 rows 1.08 and 0.87 times (Zen 4).
-// Elsewhere they compete with them: one tile only.
+// 1.25, 1.12 and 1.0 times as fast as packed, with 32 steps at 16 and 32 rows 1.08 and 0.87 times; with fewer steps at
+// most 16 rows (128 x 10 at 1, 8 and 16 rows 1.6, 1.4, 1.25, 256 x 20 1.7 and 1.3 at 8 and 16; at 24 and more 0.65 to
+// 0.9; Zen 4).  Elsewhere they compete with them: one tile only.
 template <class T>
 bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
   if (kern.turn_rows == 0 || b.col_stride == 1 || b.row_stride != 1) return false;
-  const bool many = double_pumped(kern) && b.rows >= 2 * kLeastToTurn;
+  const bool many = double_pumped(kern) && b.rows >= 2 * kTwoSquares;
   const index_t most = many ? kMostToSwap : kern.turn_rows;
   return b.rows >= kLeastToTurn && c.rows <= most && c.cols >= kern.width;
 }
 
 // Whether the first row tile turns B and leaves it packed: its shuffles and stores then go beside the multiply-adds of
 // 8 rows, where those take two cycles.  Packed before, NT took 1.05 times as long at 56 to 128 rows, 1.01 at 256 to 2048,
-// and 0.98 to 1.08 with k = 32 to 60 at 33 to 56; first tiles of 16 rows were 0.74 to 1.03 times as fast (one thread of
-// Zen 4).
+// 0.98 to 1.08 with k = 32 to 60 at 33 to 56, 1.0 to 1.2 at 17 to 32, and 0.97 to 1.17 with k = 5 to 28 at 17 to 48;
+// first tiles of 16 rows were 0.74 to 1.03 times as fast (one thread of Zen 4).
 template <class T>
 bool turns_first_tile(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
   return double_pumped(kern) && b.col_stride != 1 && b.row_stride == 1 && b.rows >= kLeastToTurn &&
-         c.cols >= kern.width && c.rows > kFewRows * kern.mr;
+         c.cols >= kern.width && c.rows > kern.turn_rows;
 }
 
 // Elements from a packed tile of A to the next.  pack_a() writes four lines of each in turn: of tiles a multiple

@@ -123,6 +123,28 @@ FASTBN_INLINE Vec<T> turn_step(const GemmBlock<T>& g, const T* from, index_t p, 
   return Vec<T>::load(lanes);
 }
 
+// The last steps of k, fewer than a group: the last ones of the group that ends there.
+template <class T, int R, bool kPack>
+FASTBN_INLINE void turn_last_steps(const GemmBlock<T>& g, RowsOfA<T, R>& a, const T* b, index_t steps,
+                                   T*& packed, Vec<T> (&acc)[R]) {
+  constexpr int kGroup = Vec<T>::kGroup;
+  if (g.k < kGroup) {  // of a block of k, the last of many
+    for (index_t p = 0; p < steps; ++p) {
+      turned_step<kPack>(g, a, turn_step(g, b, p, Vec<T>::kWidth), packed, acc);
+    }
+    return;
+  }
+  const RowsOfSquare<T> from(b + g.k - kGroup, g.b_k);
+  Vec<T> rows[kGroup];
+  FASTBN_UNROLL
+  for (int i = 0; i < kGroup; ++i) rows[i] = load_groups<T>(from, i, 0);
+  Vec<T>::transpose_groups(rows);
+  FASTBN_UNROLL
+  for (int t = 1; t < kGroup; ++t) {
+    if (t >= kGroup - steps) turned_step<kPack>(g, a, rows[t], packed, acc);
+  }
+}
+
 // Where chains of a tile are taken up, or null if they start at zero, and where they are left; elements from one row to
 // the next.
 template <class T>
@@ -168,9 +190,7 @@ void turn_columns(const GemmBlock<T>& g, index_t registers, const T* a, const T*
     const T* b_left = b + first + squares * w;
     const index_t left = g.k - first - squares * w;
     turn_groups<T, R, kPack>(g, rows, b_left, left / kGroup, to, acc);
-    for (index_t p = left / kGroup * kGroup; p < left; ++p) {
-      turned_step<kPack>(g, rows, turn_step(g, b_left, p, w), to, acc);
-    }
+    if (left % kGroup != 0) turn_last_steps<T, R, kPack>(g, rows, b, left % kGroup, to, acc);
     T* c = chains.to + r * w;
     FASTBN_UNROLL
     for (int i = 0; i < R; ++i) Vec<T>::store(c + i * chains.to_row, acc[i]);
