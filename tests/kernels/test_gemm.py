@@ -43,14 +43,20 @@ def test_error_bound_around_every_block_edge(target, dtype, rng):
         Product(rng, shape, dtype, **draw(rng)).check()
 
 
-@pytest.mark.parametrize("k", [31, 32, 33, 48, 63, 200, 1025, 2048])
+@pytest.mark.parametrize("k", [3, 4, 5, 10, 15, 19, 31, 32, 33, 48, 63, 200, 1025, 2048])
 @pytest.mark.parametrize("beta", [0.0, 0.7])
 def test_error_bound_where_columns_of_b_are_contiguous(target, dtype, rng, k, beta):
     # squares of B, of 8 or 16 lanes, are transposed; tiles of 1 to 16 rows turn them themselves.
     # Rows of A of 2048 are a page apart, or two: packed for them.
-    for m, n in itertools.product((*range(1, 17), 24, 35, 47, 130), (1, 7, 16, 17, 47, 48, 50)):
+    for m, n in itertools.product((*range(1, 18), 24, 35, 47, 130), (1, 7, 16, 17, 47, 48, 50)):
         options = {"alpha": -1.0, "beta": beta, "bias": bool(n % 2), "relu": bool(m % 2)}
         Product(rng, (m, n, k), dtype, trans_b=True, **options).check()
+
+
+@pytest.mark.parametrize("k", [64513, 32257])
+def test_error_bound_of_a_last_step_of_one(target, dtype, rng, k):
+    """Steps of k are rounded up to squares: the last of 64 is one multiply-add, no group."""
+    Product(rng, (17, 16, k), dtype, trans_b=True).check()
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 8, 9, 47, 48, 49, 128])

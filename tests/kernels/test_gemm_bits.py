@@ -69,6 +69,8 @@ def test_threads_change_no_bit(target, dtype, rng, threads):
     ("n", "k", "plain"),
     [
         (10, 5, False),
+        (52, 11, False),
+        (52, 30, True),
         (10, 70, False),
         (4, 1024, False),  # rows of A a multiple of a page apart
         (13, 1024, False),
