@@ -147,8 +147,7 @@ py::object plain_matrices_first(const py::function& function) {
   name = py::str(function.attr("__name__"));
   const py::object text = function.attr("__doc__");  // none if Python was told to drop docstrings
   doc = name + "(a, b, out=None)\n--\n\n" + (text.is_none() ? "" : std::string(py::str(text)));
-  def = {name.c_str(),
-         reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&matmul)),
+  def = {name.c_str(), reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&matmul)),
          METH_FASTCALL | METH_KEYWORDS, doc.c_str()};
   general = function.inc_ref().ptr();
   name_of_out = PyUnicode_InternFromString("out");

@@ -56,7 +56,7 @@ constexpr index_t kLargestA = 768 * 1024;
 constexpr index_t kMostRepacked = 2304 * 1024;
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
-constexpr index_t kLeastToTurn = 4;   // steps of k: a group of floats
+constexpr index_t kLeastToTurn = 4;  // steps of k: a group of floats
 constexpr index_t kTwoSquares = 32;  // steps of k
 // From more rows than this, transposing B into panels costs less than taking C to scratch and back does: from 64
 // rows on up to 1.1 times as fast; at 32 rows the swap is 1.1 to 1.3 times as fast (Ice Lake).  With AVX2 packing is

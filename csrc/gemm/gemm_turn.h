@@ -99,6 +99,14 @@ FASTBN_INLINE void turn_squares(const GemmBlock<T>& g, RowsOfA<T, R>& a, RowsOfS
   }
 }
 
+// The rows of B at a group of steps.
+template <class T>
+FASTBN_INLINE void load_turned(const RowsOfSquare<T>& from, Vec<T> (&rows)[Vec<T>::kGroup]) {
+  FASTBN_UNROLL
+  for (int i = 0; i < Vec<T>::kGroup; ++i) rows[i] = load_groups<T>(from, i, 0);
+  Vec<T>::transpose_groups(rows);
+}
+
 // Groups of k: before the first square and after the last.
 template <class T, int R, bool kPack>
 FASTBN_INLINE void turn_groups(const GemmBlock<T>& g, RowsOfA<T, R>& a, const T* b, index_t groups,
@@ -107,38 +115,20 @@ FASTBN_INLINE void turn_groups(const GemmBlock<T>& g, RowsOfA<T, R>& a, const T*
   RowsOfSquare<T> from(b, g.b_k);
   for (index_t s = 0; s < groups; ++s, from.advance(kGroup)) {
     Vec<T> rows[kGroup];
-    FASTBN_UNROLL
-    for (int i = 0; i < kGroup; ++i) rows[i] = load_groups<T>(from, i, 0);
-    Vec<T>::transpose_groups(rows);
+    load_turned<T>(from, rows);
     FASTBN_UNROLL
     for (int t = 0; t < kGroup; ++t) turned_step<kPack>(g, a, rows[t], packed, acc);
   }
 }
 
-// Step p of the first `cols` columns, one element at a time.
-template <class T>
-FASTBN_INLINE Vec<T> turn_step(const GemmBlock<T>& g, const T* from, index_t p, index_t cols) {
-  T lanes[Vec<T>::kWidth] = {};
-  for (index_t j = 0; j < cols; ++j) lanes[j] = from[j * g.b_k + p];
-  return Vec<T>::load(lanes);
-}
-
-// The last steps of k, fewer than a group: the last ones of the group that ends there.
+// The last steps of k, fewer than a group: the last ones of the group that ends there.  It begins in the block of k
+// before this one, if this one is shorter; all of k is a group at least.
 template <class T, int R, bool kPack>
-FASTBN_INLINE void turn_last_steps(const GemmBlock<T>& g, RowsOfA<T, R>& a, const T* b, index_t steps,
-                                   T*& packed, Vec<T> (&acc)[R]) {
+FASTBN_INLINE void turn_last_steps(const GemmBlock<T>& g, RowsOfA<T, R>& a, const T* b,
+                                   index_t steps, T*& packed, Vec<T> (&acc)[R]) {
   constexpr int kGroup = Vec<T>::kGroup;
-  if (g.k < kGroup) {  // of a block of k, the last of many
-    for (index_t p = 0; p < steps; ++p) {
-      turned_step<kPack>(g, a, turn_step(g, b, p, Vec<T>::kWidth), packed, acc);
-    }
-    return;
-  }
-  const RowsOfSquare<T> from(b + g.k - kGroup, g.b_k);
   Vec<T> rows[kGroup];
-  FASTBN_UNROLL
-  for (int i = 0; i < kGroup; ++i) rows[i] = load_groups<T>(from, i, 0);
-  Vec<T>::transpose_groups(rows);
+  load_turned<T>(RowsOfSquare<T>(b + g.k - kGroup, g.b_k), rows);
   FASTBN_UNROLL
   for (int t = 1; t < kGroup; ++t) {
     if (t >= kGroup - steps) turned_step<kPack>(g, a, rows[t], packed, acc);
@@ -226,6 +216,14 @@ void turn_columns_of_height(const GemmBlock<T>& g, index_t registers, index_t ro
     FASTBN_CASE(1);
   }
 #undef FASTBN_CASE
+}
+
+// Step p of the first `cols` columns, one element at a time.
+template <class T>
+FASTBN_INLINE Vec<T> turn_step(const GemmBlock<T>& g, const T* from, index_t p, index_t cols) {
+  T lanes[Vec<T>::kWidth] = {};
+  for (index_t j = 0; j < cols; ++j) lanes[j] = from[j * g.b_k + p];
+  return Vec<T>::load(lanes);
 }
 
 // The same of fewer columns than a register has lanes.
