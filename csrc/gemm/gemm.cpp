@@ -111,6 +111,7 @@ class Part {
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
     GemmBlock<T> g;  // all of it is set here or by panels(): zeroed as a whole it took 7 ns
     g.k = a.cols, g.lead = 0, g.columns = {};
+    g.half_tiles = halves_tiles(kern_, a.cols);
     g.resume = resume, g.suspend = suspend;
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
     g.columns_of_rows = transposed_;

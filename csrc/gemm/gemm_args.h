@@ -33,7 +33,8 @@ constexpr index_t kPageBytes = 4096;
 template <class T>
 struct GemmBlock {
   index_t m, n, k;
-  index_t lead;  // of rows() alone
+  index_t lead;     // of rows() alone
+  bool half_tiles;  // tiles of half the rows where their stores would show: gemm_tile.h
   const T* a;
   index_t a_row, a_k, a_tile;
   const T* b;

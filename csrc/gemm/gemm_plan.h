@@ -104,12 +104,23 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
 }
 
 // The longest k with which C is computed row by row.  Half-width units take twice as long for the chains of a tile,
-// which the stores of the tile before then overlap anyway, but where rows of C are far apart (2048 x 320 with k =
-// 24 by panels: 1.1 times as fast, 1024 x 1024 with k = 40: 0.9; Zen 4).
+// beside which the lines of C come in any order, but those of long rows sooner in this one (k = 24 to 48: 512 x 512,
+// 784 x 256, 640 x 384 1.02 to 1.05 times as fast as by panels, 1024 x 1024 1.05 to 1.07, 2048 x 320 0.99, 256 x 128
+// 0.96 to 1.01; Zen 4).
 template <class T>
 index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
-  const bool far = c.row_stride * index_t{sizeof(T)} >= kPageBytes;
-  return double_pumped(kern) && !far ? kern.most_steps_by_rows / 3 : kern.most_steps_by_rows;
+  const bool short_rows = c.row_stride * index_t{sizeof(T)} < kPageBytes / 4;
+  return double_pumped(kern) && short_rows ? kern.most_steps_by_rows / 3 : kern.most_steps_by_rows;
+}
+
+// Whether tiles have half as many rows.  A tile of Zen 4 stores for two cycles a register: of 24 registers that came
+// in addition to the multiply-adds, of twelve it goes beside those of the next tile (the loop alone, C in L1: k = 8
+// 101 and 118 GFLOP/s, the peak, k = 16 113 and 118).  Its rows of B are then read twice as often, from L1 or soon
+// from L2: with k = 24 to 128 by panels 0.99 to 1.03 times as fast, with 256 0.99, B read where it lies 0.96.
+template <class T>
+bool halves_tiles(const GemmKernels<T>& kern, index_t k) {
+  constexpr index_t kLongest = 128;
+  return double_pumped(kern) && k <= kLongest;
 }
 
 // For so many panels columns of A are read where they lie.  Where a multiply-add takes two cycles its loads are hidden

@@ -44,9 +44,9 @@ FASTBN_INLINE void tile_of_row(const GemmBlock<T>& g, const T* a, index_t rows, 
   if (rows < kGemmRows) {
     tile_of_height<T, V, false>(panel_from<T, V>(g, r, j), rows, a, row, lanes);
   } else if (last < w) {
-    tile<T, kGemmRows, V, false, true>(panel_from<T, V>(g, r, j), a, row, lanes, nullptr);
+    plain_tile<T, V>(panel_from<T, V>(g, r, j), a, row, lanes);
   } else {
-    tile<T, kGemmRows, V, false, true>(panel_from<T, V>(g, r, j), a, row, AllLanes<T>{}, nullptr);
+    plain_tile<T, V>(panel_from<T, V>(g, r, j), a, row, AllLanes<T>{});
   }
 }
 

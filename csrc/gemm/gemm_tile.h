@@ -15,7 +15,7 @@ namespace fastbn {
 namespace {
 
 constexpr int kGemmVectors = 3;
-constexpr int kGemmRows = kVectorRegisters >= 32 ? 8 : 4;
+constexpr int kGemmRows = kVectorRegisters >= 32 ? 8 : 4, kHalfRows = kGemmRows / 2;
 
 template <class T, int V, class Lanes>
 FASTBN_INLINE void load_row(const T* p, Lanes last, Vec<T> (&row)[V]) {
@@ -187,6 +187,17 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
     } else {
       finish_row<T, V>(g, g.c + (row + i) * g.c_row, last, acc[i]);
     }
+  }
+}
+
+// A tile that is plain, kGemmRows high, as it is or in halves (a half of one register would have too few chains).
+template <class T, int V, class Lanes>
+FASTBN_INLINE void plain_tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last) {
+  if (V > 1 && g.half_tiles) {
+    tile<T, kHalfRows, V, false, true>(g, a, row, last, nullptr);
+    tile<T, kHalfRows, V, false, true>(g, a + kHalfRows * g.a_row, row + kHalfRows, last, nullptr);
+  } else {
+    tile<T, kGemmRows, V, false, true>(g, a, row, last, nullptr);
   }
 }
 
