@@ -244,20 +244,17 @@ bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& a, const Ma
   return busy && c.rows * (c.cols + b.rows) < c.cols * b.rows;
 }
 
-// Threads as a grid of row ranges by column ranges of C.
-struct Grid {
-  int rows, cols;
-};
-
 // The grid whose largest part has the least to do.  An element of B costs a thread about as much to
 // fetch and pack as eight multiply-adds of a whole register cost, one of A likewise: that term
-// prefers columns for a few rows, and squares for large products.  With a short k what counts is how C is
-// written: two threads that share its rows fetch ahead what the other is about to write.
+// prefers columns for a few rows, and squares for large products.  Where C is computed row by row, threads share out its
+// rows alone.
 template <class T>
-Grid choose_grid(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k, int threads) {
+Grid choose_grid(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k,
+                 const GemmOptions<T>& options, int threads) {
   const index_t m = c.rows, n = c.cols;
   constexpr double kFetch = 8;
-  if (k <= most_steps_by_rows(kern, c) && m >= 8 * kern.mr * threads) return {threads, 1};
+  const Grid row_ranges{threads, 1};
+  if (goes_by_rows(kern, sub(c, 0, m / threads, 0, n), k, options, row_ranges)) return row_ranges;
   Grid best{1, 1};
   double best_cost = -1;
   for (int rows = 1; rows <= threads; ++rows) {
@@ -283,7 +280,7 @@ int threads_for_product(const GemmKernels<T>& kern, const Matrix<T>& c, index_t 
 template <class T>
 void whole(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
            const Matrix<T>& c, const GemmOptions<T>& options, bool transposed) {
-  const Plan plan(kern, a, b, c, options);
+  const Plan plan(kern, a, b, c, options, {1, 1});
   const Workspace workspace(plan.bytes<T>());
   Part<T>(kern, plan, options, transposed, workspace.as<T>()).run(a, b, c);
 }
@@ -299,7 +296,7 @@ template <class T>
 void serial_gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T>& options,
                  void* scratch) {
   const GemmKernels<T>& kern = kernels<T>().gemm;
-  Part<T>(kern, Plan(kern, a, b, c, options), options, false, static_cast<T*>(scratch))
+  Part<T>(kern, Plan(kern, a, b, c, options, {1, 1}), options, false, static_cast<T*>(scratch))
       .run(a, b, c);
 }
 
@@ -316,7 +313,7 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   }
   const int threads = threads_for_product(kern, c, a.cols);
   if (threads == 1) return whole(kern, a, b, c, options, swapped);
-  const Grid grid = choose_grid(kern, c, a.cols, threads);
+  const Grid grid = choose_grid(kern, c, a.cols, options, threads);
   const int parts = grid.rows * grid.cols;
 
   // One plan for all parts, made for the largest: share() gives the last part the most.
@@ -325,7 +322,7 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   const index_t part_m = std::min(c.rows, rounded_up(largest_m.end - largest_m.begin, kern.mr));
   const index_t part_n = std::min(c.cols, rounded_up(largest_n.end - largest_n.begin, kern.width));
   const Plan plan(kern, sub(a, 0, part_m, 0, a.cols), sub(b, 0, b.rows, 0, part_n),
-                  sub(c, 0, part_m, 0, part_n), options);
+                  sub(c, 0, part_m, 0, part_n), options, grid);
   const std::size_t bytes = plan.bytes<T>();
   const Workspace workspace(bytes * static_cast<std::size_t>(parts));
   char* const scratch = workspace.as<char>();

@@ -174,6 +174,26 @@ index_t packed_tile(const GemmKernels<T>& kern, index_t kc) {
   return kern.mr * kc + kApart / index_t{sizeof(T)};
 }
 
+// Threads as a grid of row ranges by column ranges of C.
+struct Grid {
+  int rows, cols;
+};
+
+// Whether a part of C, one of `grid`, is computed row by row: gemm_rows.h.  All panels of B are packed before, which a
+// few row tiles do not repay (32 to 56 rows of 256 to 1000 columns, one thread: k = 8 1.05 to 1.12 times as fast as by
+// panels, k = 16 0.95 to 1.03, 24 0.92 to 1.0), unless threads share C's rows out (two of Zen 4, 100 x 1000 and 64 x 512
+// with k = 8 to 40: 1.1 to 1.9).  Ranges of columns never are: threads that write parts of the same rows fetch ahead
+// what the other is about to write (100 x 1000 with k = 8: 25 GFLOP/s, by ranges of rows 131).
+template <class T>
+bool goes_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k,
+                  const GemmOptions<T>& options, const Grid& grid) {
+  const bool plain = options.alpha == T(1) && options.beta == T(0) && !options.columns.bias &&
+                     !options.columns.scale && !options.relu;
+  const index_t least = grid.rows > 1 || k <= 8 ? 4 : 8;  // row tiles
+  return plain && k > 0 && k <= most_steps_by_rows(kern, c) && grid.cols == 1 &&
+         c.rows >= least * kern.mr && c.cols > kern.vectors * kern.width;
+}
+
 // How a part of C is computed: what is packed, the sizes of blocks, and scratch in elements.
 struct Plan {
   enum class PackB {
@@ -196,8 +216,8 @@ struct Plan {
 
   template <class T>
   Plan(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
-       const Matrix<T>& c, const GemmOptions<T>& options) {
-    choose_packing(kern, a, b, c, options);
+       const Matrix<T>& c, const GemmOptions<T>& options, const Grid& grid) {
+    choose_packing(kern, a, b, c, options, grid);
     choose_blocks(kern, b, c);
     copy_c = c.col_stride != 1;
     partial_c = kc < a.cols && options.beta != T(0);
@@ -244,13 +264,11 @@ struct Plan {
 
   template <class T>
   void choose_packing(const GemmKernels<T>& kern, const Matrix<const T>& a,
-                      const Matrix<const T>& b, const Matrix<T>& c, const GemmOptions<T>& options) {
+                      const Matrix<const T>& b, const Matrix<T>& c, const GemmOptions<T>& options,
+                      const Grid& grid) {
     const index_t k = a.cols, nr = kern.vectors * kern.width;
     lead = 0;
-    const bool plain = options.alpha == T(1) && options.beta == T(0) && !options.columns.bias &&
-                       !options.columns.scale && !options.relu;
-    by_rows = plain && k > 0 && k <= most_steps_by_rows<T>(kern, c) && c.rows >= 8 * kern.mr &&
-              c.cols > nr;
+    by_rows = goes_by_rows(kern, c, k, options, grid);
     turn_b = !by_rows && turns(kern, b, c);
     if (!by_rows && !turn_b && turns_first_tile(kern, b, c)) {
       pack_b = PackB::turned_on_the_way;
