@@ -40,9 +40,10 @@ constexpr index_t kPanelBytes = 768 * 1024;
 constexpr index_t kLeastTiles = 6;
 
 // Of so few rows the gradient of the weight is by far the largest array, and is written fastest if threads
-// share its rows, as gemm() has them do, not its columns (784 x 512 at 8 and 16 rows: 1.5 and 1.25 times as fast
-// backward, at 32 rows 0.98 times; two threads of Zen 4).
-constexpr index_t kFewRows = 16;
+// share its rows, as gemm() has them do of so many steps of k, not its columns (784 x 512 at 8 and 16 rows: 1.5 and
+// 1.25 times as fast backward; a training step at 24, 32 and 48 rows 1.03, 1.02 and 0.99, in spells in which lines
+// between the two threads took longer 1.12, 1.11 and 1.08; two threads of Zen 4).
+constexpr index_t kFewRows = 48;
 
 index_t rounded_up(index_t n, index_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
