@@ -46,7 +46,11 @@ def test_integers_are_exact_on_all_targets_and_threads(dtype, rng, threads):
 
 def test_threads_change_no_bit(target, dtype, rng, threads):
     """Each product is large enough for 7 threads."""
-    for m, n, k in ((61, 97, 257), (8, 1100, 170), (1100, 8, 170), (193, 300, 40), (3, 700, 700)):
+    shapes = (
+        (61, 97, 257), (8, 1100, 170), (1100, 8, 170), (3, 700, 700),
+        (193, 300, 40), (100, 1000, 20),  # by up to three threads row by row
+    )  # fmt: skip
+    for m, n, k in shapes:
         a, b = normal(rng, m, k, dtype=dtype), normal(rng, k, n, dtype=dtype)
         c, bias = normal(rng, m, n, dtype=dtype), normal(rng, n, dtype=dtype)
         for trans_a, trans_b, f_order in itertools.product((False, True), repeat=3):
