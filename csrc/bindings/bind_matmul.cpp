@@ -69,11 +69,13 @@ bool fits(const Operand& out, const Operand& a, const Operand& b) {
          !overlap(out, b);
 }
 
-// Lets other threads of Python run meanwhile, unless the work is done within some 2 us: giving the GIL back and
-// taking it again costs 30 ns.
+// Lets other threads of Python run meanwhile, unless the product is small, some 2 us with AVX-512: giving the GIL back
+// and taking it again costs 30 ns.  An element of C counts as eight multiply-adds, as it is written.  What keeps the GIL
+// is computed by one thread, so that nobody who holds it waits for the pool (see kFlopPerThread in gemm.cpp).
 class GilReleasedFor {
  public:
-  explicit GilReleasedFor(double flop) : state_(flop > 2.5e5 ? PyEval_SaveThread() : nullptr) {}
+  GilReleasedFor(double m, double n, double k)
+      : state_(2 * m * n * (k + 8) > kMostFlop ? PyEval_SaveThread() : nullptr) {}
   ~GilReleasedFor() {
     if (state_) PyEval_RestoreThread(state_);
   }
@@ -81,6 +83,7 @@ class GilReleasedFor {
   GilReleasedFor& operator=(const GilReleasedFor&) = delete;
 
  private:
+  static constexpr double kMostFlop = 2.5e5;
   PyThreadState* const state_;
 };
 
@@ -88,7 +91,7 @@ template <class T>
 void multiply(const Operand& a, const Operand& b, T* out) {
   const auto av = a.view<const T>(), bv = b.view<const T>();
   const Matrix<T> c{out, a.rows(), b.cols(), b.cols(), 1};
-  const GilReleasedFor released(2.0 * double(a.rows()) * double(a.cols()) * double(b.cols()));
+  const GilReleasedFor released(double(c.rows), double(c.cols), double(av.cols));
   gemm(av, bv, c, GemmOptions<T>{});
 }
 
@@ -121,9 +124,15 @@ PyObject* plain_product(PyObject* left, PyObject* right, PyObject* out) {
   }
 }
 
-// What every other call goes to, and the name of the one argument that may have one here.  Both are kept as long as
-// the process lives.
+// What every other call goes to, and the name of the one argument that may have one here: set when fastbn is
+// imported, kept as long as the process lives.  (As the builtin's `self` the function would be in the way of pickle.)
 PyObject *general = nullptr, *name_of_out = nullptr;
+
+// A builtin's definition, which must live as long as it does: for ever.
+struct Definition {
+  std::string name, doc;
+  PyMethodDef def;
+};
 
 // `out` of matmul(a, b), matmul(a, b, out) or matmul(a, b, out=out); null if the call is none of them.
 PyObject* out_of_call(PyObject* const* args, Py_ssize_t count, PyObject* names) {
@@ -142,17 +151,17 @@ PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count, PyObject* n
 
 // A builtin of the name, the module and the docstring of the function that it falls back to.
 py::object plain_matrices_first(const py::function& function) {
-  static std::string name, doc;
-  static PyMethodDef def = {};
-  name = py::str(function.attr("__name__"));
+  PyObject* const out = PyUnicode_InternFromString("out");
+  if (!out) throw py::error_already_set();
+  auto* const d = new Definition{py::str(function.attr("__name__")), {}, {}};
   const py::object text = function.attr("__doc__");  // none if Python was told to drop docstrings
-  doc = name + "(a, b, out=None)\n--\n\n" + (text.is_none() ? "" : std::string(py::str(text)));
-  def = {name.c_str(), reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&matmul)),
-         METH_FASTCALL | METH_KEYWORDS, doc.c_str()};
-  general = function.inc_ref().ptr();
-  name_of_out = PyUnicode_InternFromString("out");
+  d->doc =
+      d->name + "(a, b, out=None)\n--\n\n" + (text.is_none() ? "" : std::string(py::str(text)));
+  d->def = {d->name.c_str(), reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&matmul)),
+            METH_FASTCALL | METH_KEYWORDS, d->doc.c_str()};
+  general = py::object(function).release().ptr(), name_of_out = out;
   const py::object module = function.attr("__module__");
-  return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&def, nullptr, module.ptr()));
+  return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&d->def, nullptr, module.ptr()));
 }
 
 }  // namespace

@@ -3,8 +3,9 @@
 #include "bindings/result_workspace.h"
 
 // No kernel or binding keeps state that threads share, but for the two settings of runtime.h, which are
-// atomic, the pool of threads, which one caller has at a time, and the memory of results
-// (result_workspace.h), which is lent under the object's own lock: the module needs no GIL.
+// atomic, the pool of threads, which one caller has at a time, the memory of results (result_workspace.h),
+// which is lent under the object's own lock, and the function behind matmul, which is set on import: the
+// module needs no GIL.
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.attr("__version__") = FASTBN_VERSION;
   fastbn::bindings::register_workspace(m);

@@ -40,7 +40,7 @@ constexpr index_t kPanelBytes = 768 * 1024;
 constexpr index_t kLeastTiles = 6;
 
 // Of so few rows the gradient of the weight is by far the largest array, and is written fastest if threads
-// share its rows, as gemm() has them do of so many steps of k, not its columns (784 x 512 at 8 and 16 rows: 1.5 and
+// share its rows, as gemm() mostly has them do of so many steps of k, not its columns (784 x 512 at 8 and 16 rows: 1.5 and
 // 1.25 times as fast backward; a training step at 24, 32 and 48 rows 1.03, 1.02 and 0.99, in spells in which lines
 // between the two threads took longer 1.12, 1.11 and 1.08; two threads of Zen 4).
 constexpr index_t kFewRows = 48;
@@ -147,12 +147,13 @@ void linear_batch_norm_training(const Matrix<const T>& x, const Matrix<const T>&
   const std::size_t bytes = for_product + serial_batch_norm_bytes(channels(read_only(widest)));
   const Workspace workspace(bytes * static_cast<std::size_t>(panels.parts));
   char* const memory = workspace.as<char>();
+  const int parts = panels.parts;
   panels.for_each([=](index_t j, index_t cols, int id) {
     char* scratch = memory + bytes * static_cast<std::size_t>(id);
     const Matrix<T> z_panel = columns(z, j, cols);
     GemmOptions<T> options;
     options.columns.bias = bias ? bias + j : nullptr;
-    serial_gemm(x, columns(weight, j, cols), z_panel, options, scratch);
+    serial_gemm(x, columns(weight, j, cols), z_panel, options, parts, scratch);
     BatchNormParameters<T> p = parameters;
     if (p.gamma) p.gamma += j;
     if (p.beta) p.beta += j;
@@ -183,6 +184,7 @@ void backward_panels(const Matrix<const T>& dy, const Matrix<const T>& x, const 
       for_dz + for_product + serial_batch_norm_bytes(channels(columns(z, 0, width)));
   const Workspace workspace(bytes * static_cast<std::size_t>(panels.parts));
   char* const memory = workspace.as<char>();
+  const int parts = panels.parts;
   panels.for_each([=](index_t j, index_t cols, int id) {
     char* scratch = memory + bytes * static_cast<std::size_t>(id);
     const Matrix<T> dz = dz_panel(j, cols, scratch);
@@ -190,7 +192,7 @@ void backward_panels(const Matrix<const T>& dy, const Matrix<const T>& x, const 
     serial_batch_norm_backward(channels(columns(dy, j, cols)), channels(columns(z, j, cols)),
                                from_channel(statistics, j), training, relu, channels(dz),
                                to.dgamma + j, to.dbeta + j, scratch + for_product);
-    serial_gemm(xt, read_only(dz), columns(to.dweight, j, cols), GemmOptions<T>{}, scratch);
+    serial_gemm(xt, read_only(dz), columns(to.dweight, j, cols), GemmOptions<T>{}, parts, scratch);
     if (to.dbias) {
       kernels<T>().gemm.column_sums(dz.rows, cols, dz.data, dz.row_stride, to.dbias + j);
     }

@@ -34,7 +34,7 @@ template <class T>
 struct GemmBlock {
   index_t m, n, k;
   index_t lead;     // of rows() alone
-  bool half_tiles;  // tiles of half the rows where their stores would show: gemm_tile.h
+  bool half_tiles;  // tiles of half the rows, where their stores would show: halves_tiles()
   const T* a;
   index_t a_row, a_k, a_tile;
   const T* b;

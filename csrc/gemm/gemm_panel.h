@@ -58,11 +58,13 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
   const bool linear = g.a_tile == kGemmRows * g.a_row;
   const bool crowded = g.a_row * index_t{sizeof(T)} % kPageBytes == 0;
   const index_t tall = plain || !linear ? kGemmRows : crowded ? kTallWhereCrowded<V> : kTallRows<V>;
-  const bool halves = V > 1 && g.half_tiles && (!g.b_streams || g.pack_to);
+  const bool halves = kMayHalve<T, V> && g.half_tiles && (!g.b_streams || g.pack_to);
   for (index_t row = 0, rows; row < g.m; row += rows) {
     const T* a = g.a + row / kGemmRows * g.a_tile + row % kGemmRows * g.a_row;
     rows = rows_of_tile(g.m - row, tall, linear);
-    if (halves && rows > kHalfRows && (row > 0 || !g.b_streams)) rows = kHalfRows;
+    if (halves && rows > kHalfRows && (row > 0 || !g.b_streams)) {
+      rows = linear && rows < 2 * kHalfRows ? (rows + 1) / 2 : kHalfRows;
+    }
     if (row == 0 && g.b_streams) {
       tile_of_rows<T, V, true>(g, rows, a, row, last);
       if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width;

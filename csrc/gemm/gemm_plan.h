@@ -56,7 +56,7 @@ constexpr index_t kLargestA = 768 * 1024;
 constexpr index_t kMostRepacked = 2304 * 1024;
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
-constexpr index_t kLeastToTurn = 4;  // steps of k: a group of floats
+constexpr index_t kLeastToTurn = 4;  // steps of k: a group of floats, two of doubles
 constexpr index_t kTwoSquares = 32;  // steps of k
 // From more rows than this, transposing B into panels costs less than taking C to scratch and back does: from 64
 // rows on up to 1.1 times as fast; at 32 rows the swap is 1.1 to 1.3 times as fast (Ice Lake).  With AVX2 packing is
@@ -116,7 +116,8 @@ index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
 // Whether tiles have half as many rows.  A tile of Zen 4 stores for two cycles a register: of 24 registers that came
 // in addition to the multiply-adds, of twelve it goes beside those of the next tile (the loop alone, C in L1: k = 8
 // 101 and 118 GFLOP/s, the peak, k = 16 113 and 118).  Its rows of B are then read twice as often, from L1 or soon
-// from L2: with k = 24 to 128 by panels 0.99 to 1.03 times as fast, with 256 0.99, B read where it lies 0.96.
+// from L2: with k = 24 to 128 by panels 0.99 to 1.03 times as fast, with 256 0.99, B read where it lies 0.96.  k is a
+// block's.
 template <class T>
 bool halves_tiles(const GemmKernels<T>& kern, index_t k) {
   constexpr index_t kLongest = 128;

@@ -17,6 +17,11 @@ namespace {
 constexpr int kGemmVectors = 3;
 constexpr int kGemmRows = kVectorRegisters >= 32 ? 8 : 4, kHalfRows = kGemmRows / 2;
 
+// Whether tiles of V registers' width are ever halved (g.half_tiles): 64-byte registers may be two passes of the CPU's
+// units, and half a tile of one register would have too few chains.
+template <class T, int V>
+constexpr bool kMayHalve = V > 1 && Vec<T>::kWidth * sizeof(T) == 64;
+
 template <class T, int V, class Lanes>
 FASTBN_INLINE void load_row(const T* p, Lanes last, Vec<T> (&row)[V]) {
   FASTBN_UNROLL
@@ -190,15 +195,17 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
   }
 }
 
-// A tile that is plain, kGemmRows high, as it is or in halves (a half of one register would have too few chains).
+// A tile that is plain, kGemmRows high, as it is or in halves.
 template <class T, int V, class Lanes>
 FASTBN_INLINE void plain_tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last) {
-  if (V > 1 && g.half_tiles) {
-    tile<T, kHalfRows, V, false, true>(g, a, row, last, nullptr);
-    tile<T, kHalfRows, V, false, true>(g, a + kHalfRows * g.a_row, row + kHalfRows, last, nullptr);
-  } else {
-    tile<T, kGemmRows, V, false, true>(g, a, row, last, nullptr);
+  if constexpr (kMayHalve<T, V>) {
+    if (g.half_tiles) {
+      tile<T, kHalfRows, V, false, true>(g, a, row, last, nullptr);
+      return tile<T, kHalfRows, V, false, true>(g, a + kHalfRows * g.a_row, row + kHalfRows, last,
+                                                nullptr);
+    }
   }
+  tile<T, kGemmRows, V, false, true>(g, a, row, last, nullptr);
 }
 
 // `rows` <= kGemmRows rows as one tile of their own height.

@@ -91,8 +91,8 @@ FASTBN_INLINE void turn_squares(const GemmBlock<T>& g, RowsOfA<T, R>& a, RowsOfS
   constexpr int w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup;
   constexpr int kAhead = 5 * w;  // not to L1, where lines of columns that crowd a set would be lost
   const index_t to_next = w * g.b_k - squares * w;  // from the end of these columns
-  // The first lines of the next columns are asked for, too (one thread of Zen 4: 2048 x 320 at 8 rows 1.09 times as
-  // fast, 784 x 256, 640 x 384, 300 x 200 at 24 to 40 rows 1.01 to 1.03; of crowded columns 0.98).
+  // The first lines of the next columns are asked for, too, where all columns are one pipeline (one thread of Zen 4:
+  // 2048 x 320 at 8 rows 1.09 times as fast, 512 x 512 1.03, 784 x 256 1.00; of crowded columns 0.98).
   const bool asks_for_next = more && !crowds_a_set<T>(g.b_k);
   for (index_t s = 1; s <= squares; ++s) {
     from.advance(s < squares ? w : more ? w + to_next : 0);

@@ -11,8 +11,9 @@ namespace fastbn {
 template <class T>
 std::size_t serial_gemm_bytes(Matrix<const T> a, Matrix<T> c);
 
+// `beside`: how many threads compute ranges of columns of the whole that C is one of.
 template <class T>
 void serial_gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T>& options,
-                 void* scratch);
+                 int beside, void* scratch);
 
 }  // namespace fastbn

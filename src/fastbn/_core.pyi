@@ -2,7 +2,8 @@
 
 Arrays are float32 or float64 (all of one call the same); inputs may have any strides, outputs are
 written in place.  Every function checks dtypes, shapes and sizes before it writes anything and
-raises TypeError or ValueError naming both values.  Each releases the GIL while its kernel runs.
+raises TypeError or ValueError naming both values.  Each releases the GIL while its kernel runs, but
+`fastbn.matmul` of small matrices.
 """
 
 from collections.abc import Callable

@@ -5,11 +5,11 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
 
+import fastbn
 from fastbn import functional
 
 from .arrays_and_bounds import DTYPES, arrays, gamma, read_only
@@ -209,15 +209,12 @@ print(fastbn.matmul.__doc__ or "", fastbn.matmul(np.ones((1, 1)), np.ones((1, 1)
 def test_a_long_matmul_lets_other_threads_run():
     a, ran = np.ones((1000, 1000), np.float32), []
 
-    def soon():
-        time.sleep(0.001)
-        ran.append(True)
-
-    interval = sys.getswitchinterval()
+    interval, n_threads = sys.getswitchinterval(), fastbn.get_num_threads()
     sys.setswitchinterval(1000)  # nobody who computes gives the GIL away unasked
+    fastbn.set_num_threads(1)  # so that it takes some milliseconds anywhere
     try:
         for _ in range(20):  # a thread may be late
-            thread = threading.Thread(target=soon)
+            thread = threading.Timer(0.001, ran.append, [True])
             thread.start()
             functional.matmul(a, a)
             during = bool(ran)
@@ -227,4 +224,5 @@ def test_a_long_matmul_lets_other_threads_run():
             ran.clear()
     finally:
         sys.setswitchinterval(interval)
+        fastbn.set_num_threads(n_threads)
     pytest.fail("no other thread ran during any of 20 products")

@@ -32,8 +32,12 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
     large = itertools.product((1, 8, 17), (7, 48, 97, 208), (16, 17, 257, 300, 520))
     packed = ((130, 97, 257),)
     by_rows = itertools.product((64, 65), (49, 97, 208, 1040), (3, 17, 48))  # plain products
-    every = [(s, False) for s in itertools.chain(small, large, packed)]
-    for (m, n, k), plain in [*every, *((s, True) for s in by_rows)]:
+    turned = itertools.product(
+        (1, 16, 17), (16, 17, 49), (4, 5, 6, 7, 11)
+    )  # columns of B contiguous
+    every = [(s, False, None) for s in itertools.chain(small, large, packed)]
+    every += [(s, True, None) for s in by_rows] + [(s, True, True) for s in turned]
+    for (m, n, k), plain, turn_b in every:
         a, b, c, bias = (
             rng.standard_normal(s).astype(dtype) for s in ((m, k), (k, n), (m, n), (n,))
         )
@@ -41,6 +45,7 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
         expected = _core.gemm(a, b, c.copy(), beta=beta, bias=None if plain else bias).tobytes()
         sums = _core.column_sums(b).tobytes()
         trans_a, trans_b, trans_c = (bool(t) for t in rng.integers(2, size=3))
+        trans_b = trans_b if turn_b is None else turn_b
         a, b_in, c = (
             np.ascontiguousarray(x.T) if t else x
             for x, t in ((a, trans_a), (b, trans_b), (c, trans_c))

@@ -54,16 +54,18 @@ def test_error_bound_where_columns_of_b_are_contiguous(target, dtype, rng, k, be
 
 
 @pytest.mark.parametrize("k", [64513, 32257])
-def test_error_bound_of_a_last_step_of_one(target, dtype, rng, k):
+def test_error_bound_of_a_last_step_of_one(target, dtype, rng, threads, k):
     """Steps of k are rounded up to squares: the last of 64 is one multiply-add, no group."""
+    threads(1)  # of fewer rows each k would not be cut
     Product(rng, (17, 16, k), dtype, trans_b=True).check()
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 8, 9, 47, 48, 49, 128])
 @pytest.mark.parametrize("trans_a", [False, True])
-def test_error_bound_where_c_is_computed_row_by_row(target, dtype, rng, k, trans_a):
-    # up to 48 steps, from 64 rows on (32 with 16 registers), wider than a panel
-    for m, n in itertools.product((31, 32, 63, 64, 65, 79), (25, 49, 64, 97, 113)):
+def test_error_bound_where_c_is_computed_row_by_row(target, dtype, rng, threads, k, trans_a):
+    # up to 48 steps, wider than a panel, from 64 rows on, or 32 a thread (half of it with 16 registers)
+    for m, n in itertools.product((15, 16, 17, 31, 32, 63, 64, 65, 79), (25, 49, 64, 97, 113)):
+        threads(int(rng.choice(THREADS)))
         layouts = ("contiguous", rng.choice(list(LAYOUTS)), "padded")
         Product(rng, (m, n, k), dtype, trans_a=trans_a, layouts=layouts).check()
 

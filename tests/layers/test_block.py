@@ -14,7 +14,7 @@ from fastbn.layers.fuse import units
 
 # Rows: one strip and its edges, one piece and its edges, and so many that a panel is one tile wide
 # and the operations follow one another.  Columns: within a tile, on its edges, several panels.
-ROWS = [2, 3, 8, 31, 33, 100, 256, 257]
+ROWS = [2, 3, 8, 31, 33, 48, 49, 63, 65, 100, 256, 257]
 COLUMNS = [1, 5, 16, 47, 48, 49, 96, 130]
 
 

@@ -48,7 +48,8 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     and the strides.  NumPy promises nothing of the kind; its are, beside other dtypes, the stacks
     whose matrices take fewer than 4,096 multiply-adds each.
 
-    The GIL is released while a product of more than 250,000 floating-point operations runs.
+    The GIL is released while a product of more than 250,000 floating-point operations runs, an
+    element of the result counting for 16.
     """
     # Two plain matrices do not come here: vectors, stacks, empty operands, overlaps and all else do.
     a, b = _without_dlpack(a), _without_dlpack(b)
