@@ -63,7 +63,7 @@ def test_error_bound_of_a_last_step_of_one(target, dtype, rng, threads, k):
 @pytest.mark.parametrize("k", [1, 2, 7, 8, 9, 47, 48, 49, 128])
 @pytest.mark.parametrize("trans_a", [False, True])
 def test_error_bound_where_c_is_computed_row_by_row(target, dtype, rng, threads, k, trans_a):
-    # up to 48 steps, wider than a panel, from 64 rows on, or 32 a thread (half of it with 16 registers)
+    # up to 48 steps, wider than a panel, from 64 rows on or 32 a thread; of 16 registers half of it
     for m, n in itertools.product((15, 16, 17, 31, 32, 63, 64, 65, 79), (25, 49, 64, 97, 113)):
         threads(int(rng.choice(THREADS)))
         layouts = ("contiguous", rng.choice(list(LAYOUTS)), "padded")

@@ -82,8 +82,9 @@ def test_bits_by_rows(target, dtype, rng, rows):
 
 @pytest.mark.parametrize("columns", COLUMNS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_bits_by_columns(target, dtype, rng, columns):
-    check(rng, 33, 20, columns, dtype)
+@pytest.mark.parametrize("rows", [33, 65])  # backward in turn, and by panels
+def test_bits_by_columns(target, dtype, rng, rows, columns):
+    check(rng, rows, 20, columns, dtype)
 
 
 @pytest.mark.parametrize("rows", [1100, 4100])
@@ -92,7 +93,7 @@ def test_bits_of_many_rows(target, rng, rows):
 
 
 @pytest.mark.parametrize(
-    ("rows", "inner", "outer"), [(256, 512, 512), (130, 1030, 200), (64, 96, 1100), (40, 300, 530)]
+    ("rows", "inner", "outer"), [(256, 512, 512), (130, 1030, 200), (64, 96, 1100), (56, 300, 530)]
 )
 def test_bits_of_wide_layers(target, rng, rows, inner, outer):
     # products of several blocks in k and in columns, and panels of several widths
