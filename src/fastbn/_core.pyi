@@ -47,7 +47,7 @@ def gemm(
     activation: Literal["relu"] | None = None,
 ) -> Array: ...
 def plain_matrices_first(general: Matmul, /) -> Matmul:
-    """Make `fastbn.matmul`: two plain matrices are multiplied here, every other call is `general`'s.
+    """Make `fastbn.matmul`: multiply two plain matrices, leave every other call to `general`.
 
     The builtin has the name, the module and the docstring of `general`.
     """
