@@ -124,7 +124,8 @@ void check_serial(Report& report, Random& random, index_t m, index_t n, index_t 
   Memory<T> want(c), got(c);
   set_num_threads(1);
   gemm(a.operand(), b.operand(), want.view, GemmOptions<T>{});
-  serial_gemm(a.operand(), b.operand(), got.view, GemmOptions<T>{}, 1 + int(random.below(2)), scratch);
+  serial_gemm(a.operand(), b.operand(), got.view, GemmOptions<T>{}, 1 + int(random.below(2)),
+              scratch);
   report.require(same_bits(got.data, want.data), "bits of gemm()");
   bool intact = true;
   for (const unsigned char* p = memory.data(); p < memory.data() + memory.size(); ++p) {
