@@ -53,13 +53,6 @@ def test_error_bound_where_columns_of_b_are_contiguous(target, dtype, rng, k, be
         Product(rng, (m, n, k), dtype, trans_b=True, **options).check()
 
 
-@pytest.mark.parametrize("k", [64513, 32257])
-def test_error_bound_of_a_last_step_of_one(target, dtype, rng, threads, k):
-    """Steps of k are rounded up to squares: the last of 64 is one multiply-add, no group."""
-    threads(1)  # of fewer rows each k would not be cut
-    Product(rng, (17, 16, k), dtype, trans_b=True).check()
-
-
 @pytest.mark.parametrize("k", [1, 2, 7, 8, 9, 47, 48, 49, 128])
 @pytest.mark.parametrize("trans_a", [False, True])
 def test_error_bound_where_c_is_computed_row_by_row(target, dtype, rng, threads, k, trans_a):

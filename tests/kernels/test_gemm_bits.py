@@ -115,6 +115,18 @@ def test_a_last_block_of_one_row(target, dtype, rng, threads, m, n, k, beta):
     assert bits(_core.gemm(a, b, c, beta=beta, trans_b=True)[-8:]) == bits(expected)
 
 
+@pytest.mark.parametrize("k", [64513, 32257])
+def test_a_last_step_of_one(target, dtype, rng, threads, k):
+    """Steps of k are rounded up to squares: the last of 64 is one multiply-add, no group.
+
+    By its bits: of so many terms the bound on the error is larger than one of them.
+    """
+    threads(1)  # of fewer rows each k would not be cut
+    a, b = normal(rng, 17, k, dtype=dtype), normal(rng, 16, k, dtype=dtype)
+    alone = [bits(_core.gemm(a[i : i + 1], b, trans_b=True)) for i in range(17)]
+    assert bits(_core.gemm(a, b, trans_b=True)) == b"".join(alone)
+
+
 def test_epilogue_equals_separate_steps(target, dtype, rng):
     """Bias and ReLU in the product give the bits of adding and cutting afterwards."""
     shapes = ((1, 1, 1), (9, 49, 5), (8, 48, 300), (17, 33, 513), (33, 10, 70), (50, 3, 300))
