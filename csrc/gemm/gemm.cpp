@@ -110,7 +110,7 @@ class Part {
   void step(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
     GemmBlock<T> g;  // panels() sets what is not set here: zeroed as a whole it took 7 ns
-    g.k = a.cols, g.lead = 0, g.columns = {};
+    g.k = a.cols, g.lead = 0, g.columns = {}, g.a_streams = plan_.a_streams;
     g.half_tiles = halves_tiles(kern_, a.cols);
     g.resume = resume, g.suspend = suspend;
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
@@ -133,52 +133,89 @@ class Part {
     }
   }
 
+  // A panel of a block of columns: where it begins, how many columns it has, in how many it is packed, and at which
+  // column of the packed block.
+  struct Panel {
+    index_t begin, n, width, packed_at;
+  };
+
+  Panel panel(index_t cols, int count, int q) const {
+    const Range with_lead = share(lead(cols) + cols, kern_.width, count, q);
+    const index_t begin = std::max<index_t>(with_lead.begin - lead(cols), 0);
+    return {begin, with_lead.end - lead(cols) - begin,
+            rounded_up(with_lead.end, kern_.width) - with_lead.begin, with_lead.begin};
+  }
+
+  // A last block of one panel has none that would begin on a line, nor room for a register more.
+  index_t lead(index_t cols) const {
+    return cols > kern_.vectors * kern_.width ? plan_.lead : 0;
+  }
+
   void panels(GemmBlock<T>& g, const Matrix<const T>& b, const Matrix<T>& c, index_t i,
               const GemmColumns<T>& epilogue) {
-    const index_t w = kern_.width;
-    // A last block of one panel has none that would begin on a line, nor room for a register more.
-    const index_t lead = c.cols > kern_.vectors * w ? plan_.lead : 0;
-    const index_t registers = (lead + c.cols + w - 1) / w;
+    const index_t registers = (lead(c.cols) + c.cols + kern_.width - 1) / kern_.width;
     // Tiles that turn B cut it themselves, if at all.
     const int count =
         plan_.turn_b ? 1 : static_cast<int>((registers + kern_.vectors - 1) / kern_.vectors);
+    const bool anew = plan_.one_panel && count > 1;  // each block of rows packs all panels
     for (int q = 0; q < count; ++q) {
-      Range cols = share(lead + c.cols, w, count, q);
-      const index_t packed_at = cols.begin * b.rows;
-      g.pack_width = rounded_up(cols.end, w) - cols.begin;
-      cols.begin = std::max<index_t>(cols.begin - lead, 0), cols.end -= lead;
-      g.n = cols.end - cols.begin;
-      set_b(g, b, cols.begin, packed_at, i == 0 || (plan_.one_panel && count > 1));
+      const Panel here = panel(c.cols, count, q);
+      g.n = here.n, g.pack_width = here.width;
+      set_b(g, b, here, i == 0 || anew);
       if (plan_.by_rows) continue;
-      g.c = c.data + i * c.row_stride + cols.begin;
-      g.partial = plan_.partial_c ? partial_ + i * plan_.nc + cols.begin : g.c;
-      g.columns = transposed_ ? epilogue : from_column(epilogue, cols.begin);
+      g.c = c.data + i * c.row_stride + here.begin;
+      g.partial = plan_.partial_c ? partial_ + i * plan_.nc + here.begin : g.c;
+      g.columns = transposed_ ? epilogue : from_column(epilogue, here.begin);
+      const bool last = q + 1 == count, end = last && i + g.m >= c.rows;
+      const Panel next = panel(c.cols, count, last ? 0 : q + 1);
+      g.after_c = end ? nullptr : c.data + (last ? i + g.m : i) * c.row_stride + next.begin;
+      g.after_a = end || !plan_.a_streams ? nullptr : last ? g.a + g.m * g.a_row : g.a;
+      const bool due = !end && plan_.packs_next && g.m >= kLeastTilesToPackNext * kern_.mr &&
+                       (anew || (i == 0 && !last));
+      set_next(g, b, next, due);
       kern_.block(g);
+      packed_before_ = due;
     }
     if (plan_.by_rows) {
-      g.b = b_, g.n = c.cols, g.lead = lead, g.c = c.data + i * c.row_stride, g.partial = g.c;
+      g.b = b_, g.n = c.cols, g.lead = lead(c.cols), g.c = c.data + i * c.row_stride, g.partial = g.c;
       kern_.rows(g);
     }
   }
 
-  // Where a panel of B from column j on is read: in place, or packed by the first block of rows.
-  void set_b(GemmBlock<T>& g, const Matrix<const T>& b, index_t j, index_t packed_at, bool first) {
+  // Where a panel of B is packed: all of a block's panels have a place, or two that take turns.
+  T* packed(const Panel& panel, index_t k) const {
+    return b_ + (plan_.one_panel ? place_ * kern_.vectors * kern_.width * plan_.kc
+                                 : panel.packed_at * k);
+  }
+
+  // Where a panel of B is read: in place, or packed, by the first block of rows or by the panel before.
+  void set_b(GemmBlock<T>& g, const Matrix<const T>& b, const Panel& here, bool first) {
     using PackB = Plan::PackB;
-    T* packed = b_ + (plan_.one_panel ? 0 : packed_at);
-    const T* from = b.data + j * b.col_stride;
+    const T* from = b.data + here.begin * b.col_stride;
+    first = first && !packed_before_;
     // A tile that turns and packs is a whole one of whole registers.
     const bool turns_first =
         plan_.pack_b == PackB::turned_on_the_way && g.m >= kern_.mr && g.n >= kern_.width;
     const bool on_the_way = plan_.pack_b == PackB::on_the_way || turns_first;
     g.b_streams = plan_.pack_b == PackB::never || (first && on_the_way);
     g.b_turns = plan_.turn_b || (first && turns_first);
-    g.pack_to = first && on_the_way ? packed : nullptr;
+    g.pack_to = first && on_the_way ? packed(here, b.rows) : nullptr;
     if (g.b_streams) {
       g.b = from, g.b_k = g.b_turns ? b.col_stride : b.row_stride;
       return;
     }
-    if (first) kern_.pack_b(b.rows, g.n, from, b.row_stride, b.col_stride, packed, g.pack_width);
-    g.b = packed, g.b_k = g.pack_width;
+    T* const to = packed(here, b.rows);
+    if (first) kern_.pack_b(b.rows, g.n, from, b.row_stride, b.col_stride, to, g.pack_width);
+    g.b = to, g.b_k = g.pack_width;
+  }
+
+  // The panel that the tiles of this one leave packed, if that is due.
+  void set_next(GemmBlock<T>& g, const Matrix<const T>& b, const Panel& next, bool due) {
+    g.next_to = nullptr;
+    if (!due) return;
+    place_ = 1 - place_;
+    g.next_to = packed(next, b.rows), g.next_width = next.width;
+    g.next_b = b.data + next.begin * b.col_stride, g.next_b_row = b.row_stride, g.next_n = next.n;
   }
 
   const GemmKernels<T>& kern_;
@@ -186,6 +223,8 @@ class Part {
   const GemmOptions<T>& options_;
   const bool transposed_;
   T *a_, *b_, *c_, *partial_;
+  bool packed_before_ = false;  // this panel of B, by the tiles of the one before
+  int place_ = 0;               // of the two of packed panels
 };
 
 template <class M>

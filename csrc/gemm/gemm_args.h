@@ -52,6 +52,16 @@ struct GemmBlock {
   T* partial;
   index_t partial_row;
   bool resume, suspend;
+  // What the block after this one begins with, for the last tile to ask for, or null.  a_streams: A comes from beyond
+  // L2, and every tile asks for the rows of the next.
+  const T *after_c, *after_a;
+  bool a_streams;
+  // The panel of B after this one, next_n columns of it as the caller has it in rows next_b_row apart: the tiles leave
+  // it in rows of next_width at next_to on the way, if that is not null.
+  const T* next_b;
+  index_t next_b_row, next_n;
+  T* next_to;
+  index_t next_width;
   T alpha, beta;
   GemmColumns<T> columns;  // from this panel's first column on
   bool

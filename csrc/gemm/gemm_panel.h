@@ -39,16 +39,38 @@ FASTBN_INLINE index_t rows_of_tile(index_t left, index_t tall, bool linear) {
 
 template <class T, int V, bool kPack, class Lanes>
 FASTBN_INLINE void tile_of_rows(const GemmBlock<T>& g, index_t rows, const T* a, index_t row,
-                                Lanes last) {
+                                Lanes last, const Beside<T>& beside) {
   if constexpr (kTallRows<V> > kGemmRows) {
     if (rows == kTallRows<V>)
-      return tile<T, kTallRows<V>, V, kPack, false>(g, a, row, last, nullptr);
+      return tile<T, kTallRows<V>, V, kPack, false>(g, a, row, last, beside);
   }
   if constexpr (kTallWhereCrowded<V> > kGemmRows) {
     constexpr int kRows = kTallWhereCrowded<V>;
-    if (rows == kRows) return tile<T, kRows, V, kPack, false>(g, a, row, last, nullptr);
+    if (rows == kRows) return tile<T, kRows, V, kPack, false>(g, a, row, last, beside);
   }
-  tile_of_height<T, V, kPack>(g, rows, a, row, last);
+  tile_of_height<T, V, kPack>(g, rows, a, row, last, beside);
+}
+
+template <class T>
+FASTBN_INLINE const T* rows_of_a(const GemmBlock<T>& g, index_t row) {
+  return g.a + row / kGemmRows * g.a_tile + row % kGemmRows * g.a_row;
+}
+
+// What the tile of `rows` rows from `row` on does beside its multiply-adds.  Rows of the next panel are packed by tiles
+// of kGemmRows rows at least: not by the last two.
+template <class T>
+FASTBN_INLINE Beside<T> beside(const GemmBlock<T>& g, index_t row, index_t rows,
+                               index_t packed_from) {
+  Beside<T> todo;
+  const index_t after = row + rows;
+  if (after >= g.m) {
+    todo.c = g.after_c, todo.a = g.after_a;
+  } else if (after + rows <= g.m) {
+    todo.c = g.c + after * g.c_row, todo.a = g.a_streams ? rows_of_a(g, after) : nullptr;
+  }
+  if (g.next_to)
+    todo.pack = rows_to_pack(g, packed_from, g.m - 2 * kGemmRows, row, after);
+  return todo;
 }
 
 template <class T, int V, class Lanes>
@@ -60,19 +82,20 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
   const bool crowded = g.a_row * index_t{sizeof(T)} % kPageBytes == 0;
   const index_t tall = plain || !linear ? kGemmRows : crowded ? kTallWhereCrowded<V> : kTallRows<V>;
   const bool halves = kMayHalve<T, V> && g.half_tiles && (!g.b_streams || g.pack_to);
+  const index_t packed_from = g.b_streams ? rows_of_tile(g.m, tall, linear) : 0;
   for (index_t row = 0, rows; row < g.m; row += rows) {
-    const T* a = g.a + row / kGemmRows * g.a_tile + row % kGemmRows * g.a_row;
+    const T* a = rows_of_a(g, row);
     rows = rows_of_tile(g.m - row, tall, linear);
     if (halves && rows > kHalfRows && (row > 0 || !g.b_streams)) rows = kHalfRows;
     if (row == 0 && g.b_streams) {
-      tile_of_rows<T, V, true>(g, rows, a, row, last);
+      tile_of_rows<T, V, true>(g, rows, a, row, last, beside(g, row, rows, packed_from));
       if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width;
     } else if (plain && halves && rows == kHalfRows) {
-      tile<T, kHalfRows, V, false, true>(g, a, row, last, nullptr);
+      tile<T, kHalfRows, V, false, true>(g, a, row, last, {});
     } else if (plain && rows == kGemmRows) {
-      tile<T, kGemmRows, V, false, true>(g, a, row, last, nullptr);
+      tile<T, kGemmRows, V, false, true>(g, a, row, last, {});
     } else {
-      tile_of_rows<T, V, false>(g, rows, a, row, last);
+      tile_of_rows<T, V, false>(g, rows, a, row, last, beside(g, row, rows, packed_from));
     }
   }
 }

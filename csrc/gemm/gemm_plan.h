@@ -25,13 +25,6 @@ index_t rounded_up(index_t n, index_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
-// The step, a multiple of nr, that cuts n columns of `bytes` each into near-equal blocks of at most `most`
-// bytes, but of no fewer than three panels.
-index_t columns_in(index_t most, index_t bytes, index_t nr, index_t n) {
-  return std::min(n,
-                  balanced_step((n + nr - 1) / nr, std::max<index_t>(3, most / (bytes * nr))) * nr);
-}
-
 // Whether a register is two passes of the CPU's units.  Asked of the target in force: another one's registers
 // are what the units are made for.
 template <class T>
@@ -39,11 +32,6 @@ bool double_pumped(const GemmKernels<T>& kern) {
   return kern.width * index_t{sizeof(T)} == 64 && halves_64_bytes();
 }
 
-// A read where it lies streams, so many rows at a time, past a packed block of B of so many bytes that
-// stays in L2.  Blocks of 96 rows of A in L2 and all of B in L3 were 5 to 27 % slower at 128 rows and more
-// on Ice Lake, whose L3 takes 100 ns and gives a core 28 GB/s.
-constexpr index_t kStreamedRows = 24;  // two tall tiles, or three
-constexpr index_t kBlockOfB = 640 * 1024;
 // A of at most so many bytes stays in L2 itself.  Each panel of B then serves all its rows at once and is
 // packed where the panel before was, in lines that L1 and L2 still have; a block of B's own size came back
 // from L3 to be overwritten.  1 to 6 % at 100 to 384 rows; of 1 MiB of A it lost as often as it won.
@@ -54,6 +42,8 @@ constexpr index_t kLargestA = 768 * 1024;
 // rows 0.95; on two threads 1.01 in the mean).  Half as many where packing turns it (NT 784 x 256 1.02 to 1.04, 768 x
 // 768 0.97).  Not measured on Zen 5 and Ice Lake.
 constexpr index_t kMostRepacked = 2304 * 1024;
+constexpr index_t kLeastToPackNext = 128;  // steps
+constexpr index_t kLeastTilesToPackNext = 8;
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
 constexpr index_t kLeastToTurn = 4;  // steps of k: a group of floats, two of doubles
@@ -207,6 +197,8 @@ struct Plan {
   bool turn_b;   // B's columns are contiguous: each row tile turns them as it goes
   bool by_rows;  // C is computed in the order in which it lies: gemm_rows.h
   bool pack_a;
+  bool a_streams;   // A comes from beyond L2
+  bool packs_next;  // tiles leave the next panel of B packed: gemm_beside.h
   bool one_panel;  // each panel of B is packed where the one before was
   index_t lead;    // columns_before() of B that is not packed, or of C by rows
   bool copy_c;     // C's columns are not contiguous: blocks of it are computed in scratch
@@ -226,8 +218,11 @@ struct Plan {
     rows = copy_c || partial_c ? std::min<index_t>(c.rows, kern.mc) : c.rows;
     a_tile = packed_tile(kern, kc);
     a_elements = !pack_a ? 0 : turn_b ? mc * kc : mc / kern.mr * a_tile;
+    a_streams = a.col_stride == 1 && one_panel && mc * kc * index_t{sizeof(T)} > kLargestA;
+    packs_next = pack_b == PackB::on_the_way && kc > kLeastToPackNext && (pack_a || !repacks(b, c.cols));
+    const index_t panels = packs_next && nc > kern.vectors * kern.width ? 2 : 1;
     const index_t packed_cols =
-        one_panel ? kern.vectors * kern.width : rounded_up(lead + nc, kern.width);
+        one_panel ? panels * kern.vectors * kern.width : rounded_up(lead + nc, kern.width);
     b_elements = pack_b == PackB::never ? 0 : packed_cols * kc;
     c_elements = copy_c ? rows * nc : 0;
     partial_elements = partial_c ? rows * nc : 0;
@@ -329,13 +324,13 @@ struct Plan {
       }
     } else if (in_pieces(kern, c.rows)) {
       kc = balanced_step(k, kPieceOfPanel), nc = nr;
-    } else if (!pack_a && (c.rows * k * size <= kLargestA || repacks(b, c.cols))) {
+    } else if (!pack_a) {
+      // In blocks of A that stay in L2, or if each of them would have to pack too large a B anew, all at once.
       const index_t rows = kLargestA / std::max<index_t>(1, kc * size);
-      mc = rounded_up(balanced_step(c.rows, std::max<index_t>(kern.mr, rows)), kern.mr);
+      const bool streams = c.rows * k * size > kLargestA && !repacks(b, c.cols);
+      mc = streams ? c.rows : balanced_step(c.rows, std::max<index_t>(kern.mr, rows));
+      mc = rounded_up(mc, kern.mr);
       one_panel = true;
-    } else if (!pack_a && k > 0) {
-      mc = rounded_up(balanced_step(c.rows, kStreamedRows), kern.mr);
-      nc = columns_in(kBlockOfB, kc * size, nr, nc);
     }
   }
 };

@@ -42,7 +42,7 @@ FASTBN_INLINE void tile_of_row(const GemmBlock<T>& g, const T* a, index_t rows, 
   const index_t last = (end < g.n ? end : g.n) - j - (V - 1) * w;
   const FirstLanes<T> lanes{static_cast<int>(last)};
   if (rows < kGemmRows) {
-    tile_of_height<T, V, false>(panel_from<T, V>(g, r, j), rows, a, row, lanes);
+    tile_of_height<T, V, false>(panel_from<T, V>(g, r, j), rows, a, row, lanes, {});
   } else if (last < w) {
     plain_tile<T, V>(panel_from<T, V>(g, r, j), a, row, lanes);
   } else {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "gemm/gemm_args.h"
+#include "gemm/gemm_beside.h"
 #include "gemm/gemm_pointers.h"
 #include "simd/vec.h"
 
@@ -82,10 +83,6 @@ FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&
   store_row<T, V>(c, last, row);
 }
 
-inline void prefetch_to_l2(const void* p) {
-  __builtin_prefetch(p, /*for writing=*/0, /*locality=*/2);
-}
-
 // How a tile asks for the rows of B that come.
 enum class Ahead {
   none,   // B is packed: prefetchers follow
@@ -117,14 +114,14 @@ FASTBN_INLINE index_t rows_ahead(index_t b_k) {
 // its stores go beside the arithmetic of this tile, so that packing costs no pass of its own; and as no hardware
 // prefetcher follows rows that are a page or more apart, each is asked for some rows ahead.
 //
-// `next` is where the tile after this one lies in C, or null.  Its lines are asked for meanwhile,
-// one a step: neither the unfinished sums that it loads first nor its stores wait for the cache
-// below then, which was worth 5 to 10 % of the peak.  The loops that ask are apart: a branch in a
-// single loop, right in every step, cost 6 % (Ice Lake).  All lines at once, before the loop, cost
-// more than they gained: they filled the queue of misses in which A and B wait too.
+// The lines of C and of A that the next tile begins with are asked for meanwhile, one a step: neither the unfinished
+// sums that it loads first nor its stores wait for the cache below then, which was worth 5 to 10 % of the peak.  The
+// loops that ask are apart: a branch in a single loop, right in every step, cost 6 % (Ice Lake).  All lines at once,
+// before the loop, cost more than they gained: they filled the queue of misses in which A and B wait too.
 template <class T, int R, int V, Ahead kAhead, class Lanes>
-FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const T* next,
-                            Vec<T> (&acc)[R][V]) {
+FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last,
+                            const Beside<T>& beside, Vec<T> (&acc)[R][V]) {
+  constexpr index_t w = Vec<T>::kWidth, kLinesOfA = 8;
   const index_t k = g.k, a_k = g.a_k, b_k = g.b_k;
   RowsOfA<T, R> rows(a, g.a_row);
   const T *b = g.b, *ahead = g.b + rows_ahead<T, kAhead>(b_k) * b_k;
@@ -151,24 +148,36 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
     rows.advance(a_k);
     opaque(b += b_k);
   };
-  index_t p = 0;
-  if (next && k >= 2 * R * (V + 1)) {
-    for (int v = 0; v <= V; ++v) {  // a row of V registers may straddle V + 1 lines
-      const T* line = next + (v < V ? v * Vec<T>::kWidth : V * Vec<T>::kWidth - 1);
-      for (int i = 0; i < R; ++i, line += g.c_row) {
-        step();
-        prefetch_to_l2(line);
+  const index_t lines_c = beside.c && k >= 2 * R * (V + 1) ? V + 1 : 0,  // V registers may straddle V + 1 lines
+      lines_a = beside.a && k >= kLinesOfA * w && k >= R * (V + 1 + kLinesOfA) ? kLinesOfA : 0;
+  for (index_t l = 0; l < lines_c + lines_a; ++l) {
+    const bool of_c = l < lines_c;
+    const T* line = !of_c ? beside.a + (l - lines_c) * w : beside.c + (l < V ? l * w : V * w - 1);
+    const index_t row = of_c ? g.c_row : g.a_row;
+    for (int i = 0; i < R; ++i, line += row) {
+      step();
+      __builtin_prefetch(line);
+    }
+  }
+  index_t left = k - R * (lines_c + lines_a);
+  if constexpr (R >= kGemmRows && V > 1 && kAhead == Ahead::none) {
+    if (RowsToPack<T> pack = beside.pack; pack.rows > 0) {
+      const index_t apart = left / pack.rows;
+      left -= apart * pack.rows;
+      for (; pack.rows > 0; --pack.rows) {
+        for (index_t s = 0; s < apart; ++s) step();
+        pack.pack_one();
       }
     }
-    p = R * (V + 1);
   }
-  for (; p < k; ++p) step();
+  for (; left > 0; --left) step();
 }
 
 // R rows by V registers of C from `row` on, the last register in whole or in part.  kPlain: nothing
 // to resume or suspend, and the chains as they are make C.
 template <class T, int R, int V, bool kPack, bool kPlain, class Lanes>
-FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last, const T* next) {
+FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last,
+                       const Beside<T>& beside) {
   Vec<T> acc[R][V];
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
@@ -177,11 +186,11 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
     if (!kPlain && g.resume) load_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
   }
   if constexpr (!kPack) {
-    multiply<T, R, V, Ahead::none>(g, a, last, next, acc);
+    multiply<T, R, V, Ahead::none>(g, a, last, beside, acc);
   } else if (crowds_l1<T>(g.b_k)) {
-    multiply<T, R, V, Ahead::to_l2>(g, a, last, next, acc);
+    multiply<T, R, V, Ahead::to_l2>(g, a, last, beside, acc);
   } else {
-    multiply<T, R, V, Ahead::to_l1>(g, a, last, next, acc);
+    multiply<T, R, V, Ahead::to_l1>(g, a, last, beside, acc);
   }
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
@@ -200,21 +209,21 @@ template <class T, int V, class Lanes>
 FASTBN_INLINE void plain_tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last) {
   if constexpr (kMayHalve<T, V>) {
     if (g.half_tiles) {
-      tile<T, kHalfRows, V, false, true>(g, a, row, last, nullptr);
+      tile<T, kHalfRows, V, false, true>(g, a, row, last, {});
       return tile<T, kHalfRows, V, false, true>(g, a + kHalfRows * g.a_row, row + kHalfRows, last,
-                                                nullptr);
+                                                {});
     }
   }
-  tile<T, kGemmRows, V, false, true>(g, a, row, last, nullptr);
+  tile<T, kGemmRows, V, false, true>(g, a, row, last, {});
 }
 
 // `rows` <= kGemmRows rows as one tile of their own height.
 template <class T, int V, bool kPack, class Lanes>
-void tile_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row, Lanes last) {
-  const T* next = row + 2 * rows <= g.m ? g.c + (row + rows) * g.c_row : nullptr;
+void tile_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row, Lanes last,
+                    const Beside<T>& beside) {
 #define FASTBN_CASE(R) \
   case R:              \
-    if constexpr (R <= kGemmRows) return tile<T, R, V, kPack, false>(g, a, row, last, next)
+    if constexpr (R <= kGemmRows) return tile<T, R, V, kPack, false>(g, a, row, last, beside)
   switch (rows) {
     FASTBN_CASE(8);
     FASTBN_CASE(7);
