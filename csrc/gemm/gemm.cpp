@@ -170,7 +170,7 @@ class Part {
       const Panel next = panel(c.cols, count, last ? 0 : q + 1);
       g.after_c = end ? nullptr : c.data + (last ? i + g.m : i) * c.row_stride + next.begin;
       g.after_a = end || !plan_.a_streams ? nullptr : last ? g.a + g.m * g.a_row : g.a;
-      const bool due = !end && plan_.packs_next && g.m >= kLeastTilesToPackNext * kern_.mr &&
+      const bool due = !end && plan_.packs_next && g.m >= kLeastRowsToPackNext &&
                        (anew || (i == 0 && !last));
       set_next(g, b, next, due);
       kern_.block(g);

@@ -43,7 +43,7 @@ constexpr index_t kLargestA = 768 * 1024;
 // 768 0.97).  Not measured on Zen 5 and Ice Lake.
 constexpr index_t kMostRepacked = 2304 * 1024;
 constexpr index_t kLeastToPackNext = 128;  // steps
-constexpr index_t kLeastTilesToPackNext = 8;
+constexpr index_t kLeastRowsToPackNext = 32;
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
 constexpr index_t kLeastToTurn = 4;  // steps of k: a group of floats, two of doubles
@@ -83,7 +83,7 @@ template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
   if (double_pumped(kern)) {
     // Loads across lines are hidden, stores are not (300 x 200 at 24 rows: 100 GFLOP/s packed, 110 unpacked).
-    return (b.row_stride * index_t{sizeof(T)} % kPageBytes == 0 ? 4 : 12) * kern.mr;
+    return (b.row_stride * index_t{sizeof(T)} % kPageBytes == 0 ? 8 : 12) * kern.mr;
   }
   if (b.row_stride % kern.width != 0) return 2 * kern.mr;
   if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;

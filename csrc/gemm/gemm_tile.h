@@ -156,7 +156,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last,
     const index_t row = of_c ? g.c_row : g.a_row;
     for (int i = 0; i < R; ++i, line += row) {
       step();
-      __builtin_prefetch(line);
+      prefetch_to_l2(line);
     }
   }
   index_t left = k - R * (lines_c + lines_a);
