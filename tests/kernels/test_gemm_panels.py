@@ -1,0 +1,71 @@
+"""Matrix products: panels of B that the tiles of the panel before leave packed."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fastbn import _core
+
+from .gemm_checks import bits
+
+pytestmark = pytest.mark.usefixtures("units")
+
+# From 32 rows on; the last two tiles do not take part, and with two registers' width tiles are 12 rows high (6).
+ROWS = (31, 32, 33, 41, 47, 49, 97, 98, 111)
+
+
+def integers(rng, *shape, dtype):
+    """Integers whose sums below are exact: at most 64 * 1100, and what C adds, below 2^24."""
+    return rng.integers(-8, 9, shape).astype(dtype)
+
+
+def exact(a, b):
+    return a.astype(np.float64) @ b.astype(np.float64)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_large_b(target, dtype, rng, threads, rows):
+    """Panels of B, 2.3 to 2.9 MB of it, take turns in two places; 129 steps are the fewest."""
+    threads(1)
+    shapes = [(rows, 5000, 129), (rows, 1024, 600)] if target != "scalar" else [(rows, 1300, 460)]
+    for m, n, k in shapes:
+        a, b = integers(rng, m, k, dtype=dtype), integers(rng, k, n, dtype=dtype)
+        np.testing.assert_array_equal(_core.gemm(a, b), exact(a, b))
+
+
+@pytest.mark.parametrize("trans_b", [False, True])
+@pytest.mark.parametrize(("m", "beta"), [(200, 0.0), (421, 0.0), (421, -2.0)])
+def test_rows_of_a_stream_past_large_b(target, dtype, rng, threads, m, beta, trans_b):
+    """Two steps over k or three, with the unfinished sums in C or in scratch; a last panel that is cut."""
+    if target == "scalar" and m > 200:
+        pytest.skip("the plan is that of the other targets")
+    n, k = 565, 1100
+    a, b = integers(rng, m, k, dtype=dtype), integers(rng, k, n, dtype=dtype)
+    c = integers(rng, m, n, dtype=dtype)
+    for n_threads, order in itertools.product((1, 2), "CF"):
+        threads(n_threads)
+        out = c.copy(order=order)
+        _core.gemm(a, b.T.copy() if trans_b else b, out, trans_b=trans_b, beta=beta)
+        np.testing.assert_array_equal(out, exact(a, b) + beta * c)
+
+
+@pytest.mark.parametrize("rows", [*ROWS, 193, 225, 400])
+def test_packed_a(target, dtype, rng, threads, rows):
+    """The first block of rows alone packs B, each panel in a place of its own."""
+    threads(1)
+    for n, k in ((300, 129), (97, 1100)):
+        a, b = integers(rng, k, rows, dtype=dtype), integers(rng, k, n, dtype=dtype)
+        np.testing.assert_array_equal(_core.gemm(a, b, trans_a=True), exact(a.T, b))
+
+
+def test_neighbours_and_panels_change_no_bit(target, dtype, rng, threads):
+    """A row's bits are those it has where nothing is packed: alone."""
+    threads(1)
+    if target == "scalar":
+        pytest.skip("the plan is that of the other targets")
+    a = rng.standard_normal((100, 700)).astype(dtype)
+    b = rng.standard_normal((700, 1024)).astype(dtype)
+    whole = _core.gemm(a, b)
+    for i in (0, 8, 63, 84, 99):
+        assert bits(whole[i : i + 1]) == bits(_core.gemm(a[i : i + 1], b))
