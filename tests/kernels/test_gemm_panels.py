@@ -11,7 +11,7 @@ from .gemm_checks import bits
 
 pytestmark = pytest.mark.usefixtures("units")
 
-# From 32 rows on; the last two tiles do not take part, and with two registers' width tiles are 12 rows high (6).
+# From 32 rows on; the last two tiles do not take part, and those of two registers are 12 rows high.
 ROWS = (31, 32, 33, 41, 47, 49, 97, 98, 111)
 
 
@@ -37,7 +37,7 @@ def test_large_b(target, dtype, rng, threads, rows):
 @pytest.mark.parametrize("trans_b", [False, True])
 @pytest.mark.parametrize(("m", "beta"), [(200, 0.0), (421, 0.0), (421, -2.0)])
 def test_rows_of_a_stream_past_large_b(target, dtype, rng, threads, m, beta, trans_b):
-    """Two steps over k or three, with the unfinished sums in C or in scratch; a last panel that is cut."""
+    """Several steps over k, the unfinished sums in C or in scratch; a last panel that is cut."""
     if target == "scalar" and m > 200:
         pytest.skip("the plan is that of the other targets")
     n, k = 565, 1100
