@@ -3,6 +3,8 @@
 #include <utility>
 #include <vector>
 
+#include <pybind11/stl.h>
+
 #include "bindings/array_view.h"
 #include "fastbn/nn.h"
 
@@ -235,9 +237,25 @@ py::array gradient(const py::object& object, const py::array& param) {
   return grad;
 }
 
+// Where the parts of `n` elements end.
+Parts parts_of(const std::vector<index_t>& ends, index_t n) {
+  for (std::size_t q = 0; q < ends.size(); ++q) {
+    const index_t least = q == 0 ? 0 : ends[q - 1];
+    if (ends[q] < least || ends[q] > n) {
+      throw py::value_error("ends must ascend to the size of param, " + std::to_string(n) +
+                            ", got " + std::to_string(ends[q]) + " after " + std::to_string(least));
+    }
+  }
+  if (!ends.empty() && ends.back() != n) {
+    throw py::value_error("the last of ends must be the size of param, " + std::to_string(n) +
+                          ", got " + std::to_string(ends.back()));
+  }
+  return {ends.data(), static_cast<index_t>(ends.size())};
+}
+
 void sgd_update_binding(const py::object& param_object, const py::object& grad_object,
                         const py::object& velocity_object, double lr, double momentum,
-                        bool nesterov, double weight_decay) {
+                        bool nesterov, double weight_decay, const std::vector<index_t>& ends) {
   const py::array given = input(param_object, "param");
   py::array grad = gradient(grad_object, given);
   Output param = updated(param_object, "param", given);
@@ -251,6 +269,7 @@ void sgd_update_binding(const py::object& param_object, const py::object& grad_o
                           (nesterov ? "True" : "False") + ", but velocity is None");
   }
   if (moving) require_separate(param, "param", velocity, "velocity");
+  const Parts parts = parts_of(ends, given.size());
   prepare(grad, param);
   if (moving) prepare(grad, velocity);
   const py::array p = param.contiguous(true);
@@ -261,7 +280,7 @@ void sgd_update_binding(const py::object& param_object, const py::object& grad_o
     const T* const g = data<T>(grad);
     const index_t n = grad.size();
     py::gil_scoped_release release;
-    sgd_update(n, to, g, velocity_data, {lr, momentum, weight_decay, nesterov});
+    sgd_update(n, to, g, velocity_data, {lr, momentum, weight_decay, nesterov}, parts);
   });
   param.take();
   if (moving) velocity.take();
@@ -279,13 +298,14 @@ void require_adam_options(const AdamOptions& o) {
 void adam_update_binding(const py::object& param_object, const py::object& grad_object,
                          const py::object& m_object, const py::object& v_object, index_t step,
                          double lr, double beta1, double beta2, double eps, double weight_decay,
-                         bool decoupled) {
+                         bool decoupled, const std::vector<index_t>& ends) {
   const py::array given = input(param_object, "param");
   py::array grad = gradient(grad_object, given);
   Output param = updated(param_object, "param", given), m = updated(m_object, "m", given);
   Output v = updated(v_object, "v", given);
   const AdamOptions options{lr, beta1, beta2, eps, weight_decay, decoupled, step};
   require_adam_options(options);
+  const Parts parts = parts_of(ends, given.size());
   require_separate(param, "param", m, "m");
   require_separate(param, "param", v, "v");
   require_separate(m, "m", v, "v");
@@ -298,7 +318,7 @@ void adam_update_binding(const py::object& param_object, const py::object& grad_
     const T* const g = data<T>(grad);
     const index_t n = grad.size();
     py::gil_scoped_release release;
-    adam_update(n, to, g, first, second, options);
+    adam_update(n, to, g, first, second, options, parts);
   });
   param.take(), m.take(), v.take();
 }
@@ -320,10 +340,12 @@ void register_nn(py::module_& m) {
   m.def("cross_entropy_backward", &cross_entropy_backward_binding, arg("cache"),
         arg("out") = py::none());
   m.def("sgd_update", &sgd_update_binding, arg("param"), arg("grad"), arg("velocity"), arg("lr"),
-        arg("momentum") = 0.0, arg("nesterov") = false, arg("weight_decay") = 0.0);
+        arg("momentum") = 0.0, arg("nesterov") = false, arg("weight_decay") = 0.0,
+        arg("ends") = std::vector<index_t>{});
   m.def("adam_update", &adam_update_binding, arg("param"), arg("grad"), arg("m"), arg("v"),
         py::kw_only(), arg("step"), arg("lr"), arg("beta1") = 0.9, arg("beta2") = 0.999,
-        arg("eps") = 1e-8, arg("weight_decay") = 0.0, arg("decoupled") = false);
+        arg("eps") = 1e-8, arg("weight_decay") = 0.0, arg("decoupled") = false,
+        arg("ends") = std::vector<index_t>{});
 }
 
 }  // namespace fastbn::bindings

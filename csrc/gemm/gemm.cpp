@@ -147,9 +147,7 @@ class Part {
   }
 
   // A last block of one panel has none that would begin on a line, nor room for a register more.
-  index_t lead(index_t cols) const {
-    return cols > kern_.vectors * kern_.width ? plan_.lead : 0;
-  }
+  index_t lead(index_t cols) const { return cols > kern_.vectors * kern_.width ? plan_.lead : 0; }
 
   void panels(GemmBlock<T>& g, const Matrix<const T>& b, const Matrix<T>& c, index_t i,
               const GemmColumns<T>& epilogue) {
@@ -170,14 +168,15 @@ class Part {
       const Panel next = panel(c.cols, count, last ? 0 : q + 1);
       g.after_c = end ? nullptr : c.data + (last ? i + g.m : i) * c.row_stride + next.begin;
       g.after_a = end || !plan_.a_streams ? nullptr : last ? g.a + g.m * g.a_row : g.a;
-      const bool due = !end && plan_.packs_next && g.m >= kLeastRowsToPackNext &&
-                       (anew || (i == 0 && !last));
+      const bool due =
+          !end && plan_.packs_next && g.m >= kLeastRowsToPackNext && (anew || (i == 0 && !last));
       set_next(g, b, next, due);
       kern_.block(g);
       packed_before_ = due;
     }
     if (plan_.by_rows) {
-      g.b = b_, g.n = c.cols, g.lead = lead(c.cols), g.c = c.data + i * c.row_stride, g.partial = g.c;
+      g.b = b_, g.n = c.cols, g.lead = lead(c.cols), g.c = c.data + i * c.row_stride,
+      g.partial = g.c;
       kern_.rows(g);
     }
   }

@@ -59,7 +59,11 @@ RowsToPack<T> rows_to_pack(const GemmBlock<T>& g, index_t from, index_t end, ind
   if (row < from || row >= end) return {};
   const index_t p = g.k * (row - from) / (end - from),
                 p_end = row_end < end ? g.k * (row_end - from) / (end - from) : g.k;
-  return {p_end - p,    g.next_n,  g.next_b + p * g.next_b_row, g.next_b_row, g.next_to + p * g.next_width,
+  return {p_end - p,
+          g.next_n,
+          g.next_b + p * g.next_b_row,
+          g.next_b_row,
+          g.next_to + p * g.next_width,
           g.next_width};
 }
 

@@ -68,8 +68,7 @@ FASTBN_INLINE Beside<T> beside(const GemmBlock<T>& g, index_t row, index_t rows,
   } else if (after + rows <= g.m) {
     todo.c = g.c + after * g.c_row, todo.a = g.a_streams ? rows_of_a(g, after) : nullptr;
   }
-  if (g.next_to)
-    todo.pack = rows_to_pack(g, packed_from, g.m - 2 * kGemmRows, row, after);
+  if (g.next_to) todo.pack = rows_to_pack(g, packed_from, g.m - 2 * kGemmRows, row, after);
   return todo;
 }
 

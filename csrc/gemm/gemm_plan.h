@@ -199,10 +199,10 @@ struct Plan {
   bool pack_a;
   bool a_streams;   // A comes from beyond L2
   bool packs_next;  // tiles leave the next panel of B packed: gemm_beside.h
-  bool one_panel;  // each panel of B is packed where the one before was
-  index_t lead;    // columns_before() of B that is not packed, or of C by rows
-  bool copy_c;     // C's columns are not contiguous: blocks of it are computed in scratch
-  bool partial_c;  // C cannot hold unfinished sums, since beta wants its old values at the end
+  bool one_panel;   // each panel of B is packed where the one before was
+  index_t lead;     // columns_before() of B that is not packed, or of C by rows
+  bool copy_c;      // C's columns are not contiguous: blocks of it are computed in scratch
+  bool partial_c;   // C cannot hold unfinished sums, since beta wants its old values at the end
   index_t kc, mc, nc, rows;
   index_t a_tile;  // of packed A
   index_t a_elements, b_elements, c_elements, partial_elements;
@@ -219,7 +219,8 @@ struct Plan {
     a_tile = packed_tile(kern, kc);
     a_elements = !pack_a ? 0 : turn_b ? mc * kc : mc / kern.mr * a_tile;
     a_streams = a.col_stride == 1 && one_panel && mc * kc * index_t{sizeof(T)} > kLargestA;
-    packs_next = pack_b == PackB::on_the_way && kc > kLeastToPackNext && (pack_a || !repacks(b, c.cols));
+    packs_next =
+        pack_b == PackB::on_the_way && kc > kLeastToPackNext && (pack_a || !repacks(b, c.cols));
     const index_t panels = packs_next && nc > kern.vectors * kern.width ? 2 : 1;
     const index_t packed_cols =
         one_panel ? panels * kern.vectors * kern.width : rounded_up(lead + nc, kern.width);

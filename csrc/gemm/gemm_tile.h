@@ -119,8 +119,8 @@ FASTBN_INLINE index_t rows_ahead(index_t b_k) {
 // loops that ask are apart: a branch in a single loop, right in every step, cost 6 % (Ice Lake).  All lines at once,
 // before the loop, cost more than they gained: they filled the queue of misses in which A and B wait too.
 template <class T, int R, int V, Ahead kAhead, class Lanes>
-FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last,
-                            const Beside<T>& beside, Vec<T> (&acc)[R][V]) {
+FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const Beside<T>& beside,
+                            Vec<T> (&acc)[R][V]) {
   constexpr index_t w = Vec<T>::kWidth, kLinesOfA = 8;
   const index_t k = g.k, a_k = g.a_k, b_k = g.b_k;
   RowsOfA<T, R> rows(a, g.a_row);
@@ -148,7 +148,9 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last,
     rows.advance(a_k);
     opaque(b += b_k);
   };
-  const index_t lines_c = beside.c && k >= 2 * R * (V + 1) ? V + 1 : 0,  // V registers may straddle V + 1 lines
+  const index_t lines_c = beside.c && k >= 2 * R * (V + 1)
+                              ? V + 1
+                              : 0,  // V registers may straddle V + 1 lines
       lines_a = beside.a && k >= kLinesOfA * w && k >= R * (V + 1 + kLinesOfA) ? kLinesOfA : 0;
   for (index_t l = 0; l < lines_c + lines_a; ++l) {
     const bool of_c = l < lines_c;
@@ -177,7 +179,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last,
 // to resume or suspend, and the chains as they are make C.
 template <class T, int R, int V, bool kPack, bool kPlain, class Lanes>
 FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last,
-                       const Beside<T>& beside) {
+                        const Beside<T>& beside) {
   Vec<T> acc[R][V];
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {

@@ -12,11 +12,12 @@ namespace fastbn {
 constexpr double kBytesPerThread = 256 * 1024;
 constexpr double kBytesPerThreadOfExp = 64 * 1024;
 
-// body(begin, size) over [0, n), split where no register is partial and no cache line shared.
+constexpr index_t kGrain = 256;  // elements: no register is partial and no cache line shared
+
+// body(begin, size) over [0, n).
 template <class Body>
 void parallel_elements(index_t n, double bytes_per_element, double bytes_per_thread,
                        const Body& body) {
-  constexpr index_t kGrain = 256;
   const double bytes = static_cast<double>(n) * bytes_per_element;
   const int parts = threads_for((n + kGrain - 1) / kGrain, bytes, bytes_per_thread);
   parallel(parts, [=](int i) {

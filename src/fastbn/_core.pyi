@@ -6,7 +6,7 @@ raises TypeError or ValueError naming both values.  Each releases the GIL while 
 `fastbn.matmul` of small matrices.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -191,8 +191,12 @@ def sgd_update(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    ends: Sequence[int] = (),
 ) -> None:
-    """1-D contiguous arrays: v = momentum*v + g; p -= lr*v (nesterov: g + momentum*v)."""
+    """1-D contiguous arrays: v = momentum*v + g; p -= lr*v (nesterov: g + momentum*v).
+
+    Threads share out each of the parts that end at `ends`, the last with the array.
+    """
 
 def adam_update(
     param: Array,
@@ -207,6 +211,7 @@ def adam_update(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     decoupled: bool = False,
+    ends: Sequence[int] = (),
 ) -> None:
     """One step of Adam (L2 in the gradient) or, if `decoupled`, AdamW; `step` counts from 1."""
 

@@ -236,6 +236,7 @@ class SGD(Optimizer):
             self.momentum,
             self.nesterov,
             weight_decay,
+            segment.ends,
         )
 
 
@@ -306,6 +307,7 @@ class Adam(Optimizer):
             eps=self.eps,
             weight_decay=weight_decay,
             decoupled=self.decoupled,
+            ends=segment.ends,
         )
 
 

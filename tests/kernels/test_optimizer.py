@@ -210,15 +210,42 @@ class Case:
         return [a.copy() for a in (self.p, self.g, self.m, self.v)]
 
     @staticmethod
-    def sgd(p: np.ndarray, g: np.ndarray, m: np.ndarray, _: np.ndarray) -> None:
-        _core.sgd_update(p, g, m, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    def sgd(p: np.ndarray, g: np.ndarray, m: np.ndarray, _: np.ndarray, **ends: Any) -> None:
+        _core.sgd_update(p, g, m, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4, **ends)
 
     @staticmethod
-    def adam(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray) -> None:
-        _core.adam_update(p, g, m, v, step=7, lr=0.01, weight_decay=0.01, decoupled=True)
+    def adam(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, **ends: Any) -> None:
+        _core.adam_update(p, g, m, v, step=7, lr=0.01, weight_decay=0.01, decoupled=True, **ends)
 
 
 UPDATES = pytest.mark.parametrize("update", [Case.sgd, Case.adam], ids=["sgd", "adam"])
+
+
+@UPDATES
+@pytest.mark.parametrize(
+    "ends", [(MANY,), (0, 1, 1, 300_000, MANY), (255, 256, 400_001, 400_500, MANY)]
+)
+def test_parts_that_threads_share_out_change_no_bit(target, dtype, rng, threads, update, ends):
+    case = Case(rng, dtype, MANY)
+    threads(1)
+    whole, given = case.copies(), [case.copies() for _ in THREADS]
+    update(*whole)
+    for n_threads, arrays in zip(THREADS, given, strict=True):
+        threads(n_threads)
+        update(*arrays, ends=ends)
+        assert bits(*arrays) == bits(*whole)
+
+
+@UPDATES
+@pytest.mark.parametrize(
+    ("ends", "values"),
+    [((3, 2, 5), "2 after 3"), ((6,), "5, got 6"), ((-1, 5), "-1 after 0"), ((4,), "5, got 4")],
+)
+def test_parts_that_do_not_make_the_whole_are_refused(update, ends, values):
+    arrays = [np.ones(5) for _ in range(4)]
+    with pytest.raises(ValueError, match=values):
+        update(*arrays, ends=ends)
+    assert all((a == 1).all() for a in arrays)
 
 
 @UPDATES

@@ -33,13 +33,22 @@ template <class T>
 void cross_entropy_backward(index_t rows, index_t cols, const T* logits, const index_t* labels,
                             double smoothing, const T* maximum, const T* exp_sum, T* dlogits);
 
-// See optimizer_kernel.h for the formulas.
+// Parts of an array, each of which threads share out anew: those that end where `ends` says, the last with the array.
+// Of none the array is one part.
+struct Parts {
+  const index_t* ends = nullptr;
+  index_t count = 0;
+};
+
+// See optimizer_kernel.h for the formulas.  If the parts are a net's parameters, a thread updates those rows of a weight
+// whose gradient it has computed: their lines need not come from another CPU.
 struct SgdOptions {
   double lr, momentum, weight_decay;
   bool nesterov;
 };
 template <class T>
-void sgd_update(index_t n, T* p, const T* g, T* velocity, const SgdOptions& options);
+void sgd_update(index_t n, T* p, const T* g, T* velocity, const SgdOptions& options,
+                Parts parts = {});
 
 struct AdamOptions {
   double lr, beta1, beta2, eps, weight_decay;
@@ -47,7 +56,8 @@ struct AdamOptions {
   index_t step;    // from 1
 };
 template <class T>
-void adam_update(index_t n, T* p, const T* g, T* m, T* v, const AdamOptions& options);
+void adam_update(index_t n, T* p, const T* g, T* m, T* v, const AdamOptions& options,
+                 Parts parts = {});
 
 // y = x * scale + offset of bytes, each operation rounded.
 template <class T>
