@@ -34,10 +34,9 @@ class Block:
         return Block(self._linear, self._norm, relu) if self._relu is None else None
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
-        """All layers' forward."""
+        """All layers' forward.  The `Sequential` has had them forget the last one."""
         if not training:
             return self._infer(x)
-        self.forget()
         if not self._fits(x) or self._norm.virtual_batch_size is not None:
             return self._norm_forward(self._linear.forward(x, training=True), training=True)
         return self._train(x)
