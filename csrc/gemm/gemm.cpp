@@ -168,8 +168,7 @@ class Part {
       const Panel next = panel(c.cols, count, last ? 0 : q + 1);
       g.after_c = end ? nullptr : c.data + (last ? i + g.m : i) * c.row_stride + next.begin;
       g.after_a = end || !plan_.a_streams ? nullptr : last ? g.a + g.m * g.a_row : g.a;
-      const bool due =
-          !end && plan_.packs_next && g.m >= kLeastRowsToPackNext && (anew || (i == 0 && !last));
+      const bool due = !end && packs_next(g) && (anew || (i == 0 && !last));
       set_next(g, b, next, due);
       kern_.block(g);
       packed_before_ = due;
@@ -179,6 +178,10 @@ class Part {
       g.partial = g.c;
       kern_.rows(g);
     }
+  }
+
+  bool packs_next(const GemmBlock<T>& g) const {
+    return plan_.packs_next && g.m >= kLeastRowsToPackNext && g.k > kMostStepsToPackFirst;
   }
 
   // Where a panel of B is packed: all of a block's panels have a place, or two that take turns.

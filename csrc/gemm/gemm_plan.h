@@ -42,7 +42,10 @@ constexpr index_t kLargestA = 768 * 1024;
 // rows 0.95; on two threads 1.01 in the mean).  Half as many where packing turns it (NT 784 x 256 1.02 to 1.04, 768 x
 // 768 0.97).  Not measured on Zen 5 and Ice Lake.
 constexpr index_t kMostRepacked = 2304 * 1024;
-constexpr index_t kLeastToPackNext = 128;  // steps
+// Tiles leave the next panel of B packed (gemm_beside.h) if that comes from beyond L2: B is larger than that, or A is
+// packed, which has L2 for itself (a smaller B: 0.97 to 1.0).  With fewer rows it is as much work beside as few tiles
+// have (16 rows with AVX2: 0.8 to 0.94), with fewer steps tiles may be half as high.
+constexpr index_t kMostStepsToPackFirst = 128;
 constexpr index_t kLeastRowsToPackNext = 32;
 constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128;
@@ -82,7 +85,9 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
   if (double_pumped(kern)) {
-    // Loads across lines are hidden, stores are not (300 x 200 at 24 rows: 100 GFLOP/s packed, 110 unpacked).
+    // Loads across lines are hidden, stores are not (300 x 200 at 24 rows: 100 GFLOP/s packed, 110 unpacked).  Rows a
+    // page apart at 40, 48, 64 and 96 rows, unpacked beside packed: 1024 x 1024 1.03, 1.01, 1.01, 0.99, 2048 x 2048
+    // 1.13, 1.04, 0.99, 0.99.
     return (b.row_stride * index_t{sizeof(T)} % kPageBytes == 0 ? 8 : 12) * kern.mr;
   }
   if (b.row_stride % kern.width != 0) return 2 * kern.mr;
@@ -219,8 +224,7 @@ struct Plan {
     a_tile = packed_tile(kern, kc);
     a_elements = !pack_a ? 0 : turn_b ? mc * kc : mc / kern.mr * a_tile;
     a_streams = a.col_stride == 1 && one_panel && mc * kc * index_t{sizeof(T)} > kLargestA;
-    packs_next =
-        pack_b == PackB::on_the_way && kc > kLeastToPackNext && (pack_a || !repacks(b, c.cols));
+    packs_next = pack_b == PackB::on_the_way && (pack_a || !repacks(b, c.cols));
     const index_t panels = packs_next && nc > kern.vectors * kern.width ? 2 : 1;
     const index_t packed_cols =
         one_panel ? panels * kern.vectors * kern.width : rounded_up(lead + nc, kern.width);
