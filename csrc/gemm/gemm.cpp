@@ -133,17 +133,22 @@ class Part {
     }
   }
 
-  // A panel of a block of columns: where it begins, how many columns it has, in how many it is packed, and at which
-  // column of the packed block.
+  // A panel of a block of columns: where it begins, how many columns it has, in how many it is packed, and where.
   struct Panel {
-    index_t begin, n, width, packed_at;
+    index_t begin, n, width;
+    T* packed;
   };
 
-  Panel panel(index_t cols, int count, int q) const {
-    const Range with_lead = share(lead(cols) + cols, kern_.width, count, q);
-    const index_t begin = std::max<index_t>(with_lead.begin - lead(cols), 0);
-    return {begin, with_lead.end - lead(cols) - begin,
-            rounded_up(with_lead.end, kern_.width) - with_lead.begin, with_lead.begin};
+  Panel panel(const Matrix<const T>& b, int count, int q) const {
+    const index_t w = kern_.width, nr = kern_.vectors * w;
+    const Range with_lead = share(lead(b.cols) + b.cols, w, count, q);
+    const index_t begin = std::max<index_t>(with_lead.begin - lead(b.cols), 0);
+    // One place for all, two that take turns where tiles pack the next panel, or a place for each.
+    const index_t place = !plan_.one_panel   ? with_lead.begin * b.rows
+                          : plan_.packs_next ? q % 2 * nr * plan_.kc
+                                             : 0;
+    return {begin, with_lead.end - lead(b.cols) - begin,
+            rounded_up(with_lead.end, w) - with_lead.begin, b_ + place};
   }
 
   // A last block of one panel has none that would begin on a line, nor room for a register more.
@@ -155,23 +160,19 @@ class Part {
     // Tiles that turn B cut it themselves, if at all.
     const int count =
         plan_.turn_b ? 1 : static_cast<int>((registers + kern_.vectors - 1) / kern_.vectors);
-    const bool anew = plan_.one_panel && count > 1;  // each block of rows packs all panels
+    bool is_packed = i > 0 && !(plan_.one_panel && count > 1);
     for (int q = 0; q < count; ++q) {
-      const Panel here = panel(c.cols, count, q);
-      g.n = here.n, g.pack_width = here.width;
-      set_b(g, b, here, i == 0 || anew);
+      const Panel here = panel(b, count, q);
+      set_b(g, b, here, is_packed);
       if (plan_.by_rows) continue;
       g.c = c.data + i * c.row_stride + here.begin;
       g.partial = plan_.partial_c ? partial_ + i * plan_.nc + here.begin : g.c;
       g.columns = transposed_ ? epilogue : from_column(epilogue, here.begin);
-      const bool last = q + 1 == count, end = last && i + g.m >= c.rows;
-      const Panel next = panel(c.cols, count, last ? 0 : q + 1);
-      g.after_c = end ? nullptr : c.data + (last ? i + g.m : i) * c.row_stride + next.begin;
-      g.after_a = end || !plan_.a_streams ? nullptr : last ? g.a + g.m * g.a_row : g.a;
-      const bool due = !end && packs_next(g) && (anew || (i == 0 && !last));
-      set_next(g, b, next, due);
+      const bool last = q + 1 == count;
+      const Panel next = panel(b, count, last ? 0 : q + 1);
+      set_next(g, b, c, next, last ? i + g.m : i, i == 0 && !last && packs_next(g));
       kern_.block(g);
-      packed_before_ = due;
+      if (g.next_to) is_packed = true;
     }
     if (plan_.by_rows) {
       g.b = b_, g.n = c.cols, g.lead = lead(c.cols), g.c = c.data + i * c.row_stride,
@@ -180,44 +181,42 @@ class Part {
     }
   }
 
-  bool packs_next(const GemmBlock<T>& g) const {
-    return plan_.packs_next && g.m >= kLeastRowsToPackNext && g.k > kMostStepsToPackFirst;
-  }
-
-  // Where a panel of B is packed: all of a block's panels have a place, or two that take turns.
-  T* packed(const Panel& panel, index_t k) const {
-    return b_ + (plan_.one_panel ? place_ * kern_.vectors * kern_.width * plan_.kc
-                                 : panel.packed_at * k);
-  }
-
   // Where a panel of B is read: in place, or packed, by the first block of rows or by the panel before.
-  void set_b(GemmBlock<T>& g, const Matrix<const T>& b, const Panel& here, bool first) {
+  void set_b(GemmBlock<T>& g, const Matrix<const T>& b, const Panel& here, bool is_packed) {
     using PackB = Plan::PackB;
+    g.n = here.n, g.pack_width = here.width;
     const T* from = b.data + here.begin * b.col_stride;
-    first = first && !packed_before_;
     // A tile that turns and packs is a whole one of whole registers.
     const bool turns_first =
         plan_.pack_b == PackB::turned_on_the_way && g.m >= kern_.mr && g.n >= kern_.width;
-    const bool on_the_way = plan_.pack_b == PackB::on_the_way || turns_first;
-    g.b_streams = plan_.pack_b == PackB::never || (first && on_the_way);
-    g.b_turns = plan_.turn_b || (first && turns_first);
-    g.pack_to = first && on_the_way ? packed(here, b.rows) : nullptr;
+    const bool on_the_way = !is_packed && (plan_.pack_b == PackB::on_the_way || turns_first);
+    g.b_streams = plan_.pack_b == PackB::never || on_the_way;
+    g.b_turns = plan_.turn_b || (!is_packed && turns_first);
+    g.pack_to = on_the_way ? here.packed : nullptr;
     if (g.b_streams) {
       g.b = from, g.b_k = g.b_turns ? b.col_stride : b.row_stride;
       return;
     }
-    T* const to = packed(here, b.rows);
-    if (first) kern_.pack_b(b.rows, g.n, from, b.row_stride, b.col_stride, to, g.pack_width);
-    g.b = to, g.b_k = g.pack_width;
+    if (!is_packed)
+      kern_.pack_b(b.rows, g.n, from, b.row_stride, b.col_stride, here.packed, g.pack_width);
+    g.b = here.packed, g.b_k = g.pack_width;
   }
 
-  // The panel that the tiles of this one leave packed, if that is due.
-  void set_next(GemmBlock<T>& g, const Matrix<const T>& b, const Panel& next, bool due) {
-    g.next_to = nullptr;
-    if (!due) return;
-    place_ = 1 - place_;
-    g.next_to = packed(next, b.rows), g.next_width = next.width;
-    g.next_b = b.data + next.begin * b.col_stride, g.next_b_row = b.row_stride, g.next_n = next.n;
+  // A is packed, or all its rows are one block: no panel is due again for the next block.
+  bool packs_next(const GemmBlock<T>& g) const {
+    return plan_.packs_next && g.k > kMostStepsHalved &&
+           g.m >= std::max(kLeastRowsToPackNext, 5 * index_t{kern_.mr});
+  }
+
+  // What comes after a block: its C, from row i on, its A, if that streams, and its panel of B, if the tiles of this
+  // one are to pack it.
+  void set_next(GemmBlock<T>& g, const Matrix<const T>& b, const Matrix<T>& c, const Panel& next,
+                index_t i, bool packs) {
+    g.after_c = i < c.rows ? c.data + i * c.row_stride + next.begin : nullptr;
+    g.after_a = g.a_streams && i < c.rows ? g.a : nullptr;
+    g.next_to = packs ? next.packed : nullptr;
+    g.next_b = b.data + next.begin * b.col_stride;
+    g.next_b_row = b.row_stride, g.next_n = next.n, g.next_width = next.width;
   }
 
   const GemmKernels<T>& kern_;
@@ -225,8 +224,6 @@ class Part {
   const GemmOptions<T>& options_;
   const bool transposed_;
   T *a_, *b_, *c_, *partial_;
-  bool packed_before_ = false;  // this panel of B, by the tiles of the one before
-  int place_ = 0;               // of the two of packed panels
 };
 
 template <class M>

@@ -3,13 +3,13 @@
 //
 // A tile of 8 rows and k steps is 24 k multiply-adds long and uses neither the stores nor half of the loads of
 // that time.  A panel that its own first tile packs waits for memory at every row instead: as many lines are under way
-// as L1 has buffers for misses, and 1024 rows of 3 lines, 4 and 8 KiB apart, took as long as 2.5 to 4 tiles (Zen 4).
+// as L1 has buffers for misses, and 1024 rows of 3 lines, 4 and 8 KiB apart, took as long as 2 and 4 tiles (Zen 4).
 // So the tiles of the panel before do it, a row each time some steps are done:
 //
-//   panel q        +------+   tile 0      packs the first rows of panel q + 1
-//                  | tile |   tile 1      the next
+//   panel q        +------+   tile 0        packs the first rows of panel q + 1, if its own is packed
+//                  | tile |   tile 1        the next
 //                  | ...  |   ...
-//                  +------+   the last    nothing
+//                  +------+   the last two  none: they may be short
 #pragma once
 
 #include "gemm/gemm_args.h"

@@ -33,7 +33,7 @@ bool double_pumped(const GemmKernels<T>& kern) {
 }
 
 // A of at most so many bytes stays in L2 itself.  Each panel of B then serves all its rows at once and is
-// packed where the panel before was, in lines that L1 and L2 still have; a block of B's own size came back
+// packed where a panel before was, in lines that L1 and L2 still have; a block of B's own size came back
 // from L3 to be overwritten.  1 to 6 % at 100 to 384 rows; of 1 MiB of A it lost as often as it won.
 constexpr index_t kLargestA = 768 * 1024;
 // A larger A is cut into blocks of that size, each of which packs B's panels anew, if B has at most so many bytes
@@ -42,12 +42,12 @@ constexpr index_t kLargestA = 768 * 1024;
 // rows 0.95; on two threads 1.01 in the mean).  Half as many where packing turns it (NT 784 x 256 1.02 to 1.04, 768 x
 // 768 0.97).  Not measured on Zen 5 and Ice Lake.
 constexpr index_t kMostRepacked = 2304 * 1024;
-// Tiles leave the next panel of B packed (gemm_beside.h) if that comes from beyond L2: B is larger than that, or A is
-// packed, which has L2 for itself (a smaller B: 0.97 to 1.0).  With fewer rows it is as much work beside as few tiles
-// have (16 rows with AVX2: 0.8 to 0.94), with fewer steps tiles may be half as high.
-constexpr index_t kMostStepsToPackFirst = 128;
+// Tiles leave the next panel of B packed (gemm_beside.h) if its rows are contiguous and it comes from beyond L2: B is
+// larger than that, or A is packed, which has L2 for itself (a smaller B: 0.97 to 1.0).  With fewer rows it is too much
+// work beside too few tiles (of 4 rows, at 16 and 28 of them: 0.8 to 0.94, 1.0); half tiles do not do it.
 constexpr index_t kLeastRowsToPackNext = 32;
-constexpr index_t kFewRows = 4;  // row tiles
+constexpr index_t kMostStepsHalved = 128;  // halves_tiles()
+constexpr index_t kFewRows = 4;            // row tiles
 constexpr index_t kPieceOfPanel = 128;
 constexpr index_t kLeastToTurn = 4;  // steps of k: a group of floats, two of doubles
 constexpr index_t kTwoSquares = 32;  // steps of k
@@ -115,8 +115,7 @@ index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
 // block's.
 template <class T>
 bool halves_tiles(const GemmKernels<T>& kern, index_t k) {
-  constexpr index_t kLongest = 128;
-  return double_pumped(kern) && k <= kLongest;
+  return double_pumped(kern) && k <= kMostStepsHalved;
 }
 
 // For so many panels columns of A are read where they lie.  Where a multiply-add takes two cycles its loads are hidden
@@ -223,7 +222,7 @@ struct Plan {
     rows = copy_c || partial_c ? std::min<index_t>(c.rows, kern.mc) : c.rows;
     a_tile = packed_tile(kern, kc);
     a_elements = !pack_a ? 0 : turn_b ? mc * kc : mc / kern.mr * a_tile;
-    a_streams = a.col_stride == 1 && one_panel && mc * kc * index_t{sizeof(T)} > kLargestA;
+    a_streams = a_streams && a.col_stride == 1 && rows * kc * index_t{sizeof(T)} > kLargestA;
     packs_next = pack_b == PackB::on_the_way && (pack_a || !repacks(b, c.cols));
     const index_t panels = packs_next && nc > kern.vectors * kern.width ? 2 : 1;
     const index_t packed_cols =
@@ -305,7 +304,7 @@ struct Plan {
   template <class T>
   void choose_blocks(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
     const index_t k = b.rows, nr = kern.vectors * kern.width, size = sizeof(T);
-    one_panel = false;
+    one_panel = a_streams = false;
     kc = balanced_step(k, pack_a ? kern.kc / 2 : kern.kc);
     mc = rounded_up(balanced_step(c.rows, kern.mc), kern.mr);
     nc = std::min<index_t>(c.cols, kern.nc);
@@ -332,8 +331,8 @@ struct Plan {
     } else if (!pack_a) {
       // In blocks of A that stay in L2, or if each of them would have to pack too large a B anew, all at once.
       const index_t rows = kLargestA / std::max<index_t>(1, kc * size);
-      const bool streams = c.rows * k * size > kLargestA && !repacks(b, c.cols);
-      mc = streams ? c.rows : balanced_step(c.rows, std::max<index_t>(kern.mr, rows));
+      a_streams = c.rows * k * size > kLargestA && !repacks(b, c.cols);
+      mc = a_streams ? c.rows : balanced_step(c.rows, std::max<index_t>(kern.mr, rows));
       mc = rounded_up(mc, kern.mr);
       one_panel = true;
     }

@@ -121,7 +121,7 @@ FASTBN_INLINE index_t rows_ahead(index_t b_k) {
 template <class T, int R, int V, Ahead kAhead, class Lanes>
 FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const Beside<T>& beside,
                             Vec<T> (&acc)[R][V]) {
-  constexpr index_t w = Vec<T>::kWidth, kLinesOfA = 8;
+  constexpr index_t w = Vec<T>::kWidth, kLine = 64 / sizeof(T), kLinesOfA = 8;
   const index_t k = g.k, a_k = g.a_k, b_k = g.b_k;
   RowsOfA<T, R> rows(a, g.a_row);
   const T *b = g.b, *ahead = g.b + rows_ahead<T, kAhead>(b_k) * b_k;
@@ -151,10 +151,11 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
   const index_t lines_c = beside.c && k >= 2 * R * (V + 1)
                               ? V + 1
                               : 0,  // V registers may straddle V + 1 lines
-      lines_a = beside.a && k >= kLinesOfA * w && k >= R * (V + 1 + kLinesOfA) ? kLinesOfA : 0;
+      lines_a = beside.a && k >= kLinesOfA * kLine && k >= R * (V + 1 + kLinesOfA) ? kLinesOfA : 0;
   for (index_t l = 0; l < lines_c + lines_a; ++l) {
     const bool of_c = l < lines_c;
-    const T* line = !of_c ? beside.a + (l - lines_c) * w : beside.c + (l < V ? l * w : V * w - 1);
+    const T* line =
+        !of_c ? beside.a + (l - lines_c) * kLine : beside.c + (l < V ? l * w : V * w - 1);
     const index_t row = of_c ? g.c_row : g.a_row;
     for (int i = 0; i < R; ++i, line += row) {
       step();
@@ -162,6 +163,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
     }
   }
   index_t left = k - R * (lines_c + lines_a);
+  // No tile of fewer rows has a share, and where there is a next panel all are two registers wide at least.
   if constexpr (R >= kGemmRows && V > 1 && kAhead == Ahead::none) {
     if (RowsToPack<T> pack = beside.pack; pack.rows > 0) {
       const index_t apart = left / pack.rows;

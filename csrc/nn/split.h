@@ -12,7 +12,8 @@ namespace fastbn {
 constexpr double kBytesPerThread = 256 * 1024;
 constexpr double kBytesPerThreadOfExp = 64 * 1024;
 
-constexpr index_t kGrain = 256;  // elements: no register is partial and no cache line shared
+constexpr index_t kGrain =
+    256;  // elements: whole registers and cache lines, of an array that begins on one
 
 // body(begin, size) over [0, n).
 template <class Body>

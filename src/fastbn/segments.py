@@ -11,6 +11,7 @@ at most, one with weight decay and one without.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from operator import attrgetter, is_
 from typing import Any, NamedTuple
@@ -108,16 +109,18 @@ class Segments:
                 view = view.reshape(self._params[place].data.shape)
                 view[...] = self._state[place].get(name, 0)
                 self._state[place][name] = view
-        ends = _ends([(home.start - start, home.stop - start) for home in homes])
-        return Segment(data[start:stop], grad[start:stop], state, decay, ends)
+        starts = [home.start - start for home in homes] + [stop - start]
+        return Segment(data[start:stop], grad[start:stop], state, decay, _ends(starts))
 
 
-def _ends(spans: list[tuple[int, int]]) -> tuple[int, ...]:
+def _ends(starts: list[int]) -> tuple[int, ...]:
     """Where the parts end that threads share out: large parameters, and what is between them.
 
-    The threads that compute a weight's gradient share out its rows.  As they share out its update
-    alike, neither has to fetch what the other has written.
+    `starts` of the parameters and the end of all.  Threads that share out the rows of a weight's
+    gradient share out its update alike, and neither has to fetch what the other has written.
     """
-    large = [span for span in spans if span[1] - span[0] >= _LEAST_SHARED]
-    ends = [end for span in large for end in span if end > 0]
-    return tuple(sorted({*ends, spans[-1][1]}))
+    ends = {starts[-1]}
+    for start, stop in itertools.pairwise(starts):
+        if stop - start >= _LEAST_SHARED:
+            ends |= {start, stop}
+    return tuple(sorted(ends - {0}))

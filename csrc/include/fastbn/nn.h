@@ -41,7 +41,9 @@ struct Parts {
 };
 
 // See optimizer_kernel.h for the formulas.  If the parts are a net's parameters, a thread updates those rows of a weight
-// whose gradient it has computed: their lines need not come from another CPU.
+// whose gradient it has computed, where threads shared its rows (up to 48 of a batch in a fused block): their lines need
+// not come from another CPU.  A training step at 8, 16 and 32 rows 1.04, 1.03 to 1.07 and 1.01 times as fast, where lines
+// take long from CPU to CPU 1.26, 1.17 and 1.13 at 16, 32 and 48 (two threads of Zen 4); from 64 rows on no difference.
 struct SgdOptions {
   double lr, momentum, weight_decay;
   bool nesterov;
