@@ -11,8 +11,8 @@ from .gemm_checks import bits
 
 pytestmark = pytest.mark.usefixtures("units")
 
-# From 32 rows on, with tiles of 8 rows from 40; the last two tiles do not take part, and those of two registers are 12
-# rows high.  Half-width units read B where it lies up to 64 or 96 rows.
+# From 32 rows on, with tiles of 8 rows from 40; the last two tiles do not take part, and those of
+# two registers are 12 rows high.  Half-width units read B where it lies up to 64 or 96 rows.
 ROWS = (31, 32, 33, 39, 40, 41, 47, 49, 65, 66, 97, 98, 111)
 
 
