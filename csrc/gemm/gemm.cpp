@@ -169,8 +169,11 @@ class Part {
       g.partial = plan_.partial_c ? partial_ + i * plan_.nc + here.begin : g.c;
       g.columns = transposed_ ? epilogue : from_column(epilogue, here.begin);
       const bool last = q + 1 == count;
-      const Panel next = panel(b, count, last ? 0 : q + 1);
-      set_next(g, b, c, next, last ? i + g.m : i, i == 0 && !last && packs_next(g));
+      g.after_c = g.after_a = g.next_to = nullptr;
+      if (!last || i + g.m < c.rows) {
+        const Panel next = panel(b, count, last ? 0 : q + 1);
+        set_next(g, b, c, next, last ? i + g.m : i, i == 0 && !last && packs_next(g));
+      }
       kern_.block(g);
       if (g.next_to) is_packed = true;
     }
@@ -208,13 +211,14 @@ class Part {
            g.m >= std::max(kLeastRowsToPackNext, 5 * index_t{kern_.mr});
   }
 
-  // What comes after a block: its C, from row i on, its A, if that streams, and its panel of B, if the tiles of this
-  // one are to pack it.
+  // What comes after a block: its C, from row i on, its A, if that streams (all rows are one block then), and its panel
+  // of B, if the tiles of this one are to pack it.
   void set_next(GemmBlock<T>& g, const Matrix<const T>& b, const Matrix<T>& c, const Panel& next,
                 index_t i, bool packs) {
-    g.after_c = i < c.rows ? c.data + i * c.row_stride + next.begin : nullptr;
-    g.after_a = g.a_streams && i < c.rows ? g.a : nullptr;
-    g.next_to = packs ? next.packed : nullptr;
+    g.after_c = c.data + i * c.row_stride + next.begin;
+    if (g.a_streams) g.after_a = g.a;
+    if (!packs) return;
+    g.next_to = next.packed;
     g.next_b = b.data + next.begin * b.col_stride;
     g.next_b_row = b.row_stride, g.next_n = next.n, g.next_width = next.width;
   }

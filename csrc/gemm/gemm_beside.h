@@ -22,49 +22,49 @@ inline void prefetch_to_l2(const void* p) {
   __builtin_prefetch(p, /*for writing=*/0, /*locality=*/2);
 }
 
-// Rows of a panel of B, as the caller has it, on their way to where it is packed.
-template <class T>
-struct RowsToPack {
-  index_t rows = 0, n = 0;  // n columns
-  const T* from = nullptr;
-  index_t from_row = 0;
-  T* to = nullptr;
-  index_t to_row = 0;
-
-  // A row, and asks L1 for one that comes: asked for into L2, they cost tiles 2 to 4 % of their time where B comes
-  // from memory (2048 x 2048; Zen 4).
-  FASTBN_INLINE void pack_one() {
-    constexpr index_t kAhead = 4;  // 1 to 8 rows: no difference
-    const T* ahead = from + kAhead * from_row;
-    for_each_vector<T>(n, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
-      Vec<T>::store(to + j, lanes.load(from + j));
-      __builtin_prefetch(ahead + j);
-    });
-    from += from_row, to += to_row;
-  }
-};
-
+// What one tile does beside its multiply-adds.
 template <class T>
 struct Beside {
-  const T* c = nullptr;  // the next tile of C
-  const T* a = nullptr;  // its rows of A, if they come from beyond L2
-  RowsToPack<T> pack;
+  const T* c = nullptr;      // asks for the next tile of C,
+  const T* a = nullptr;      // for its rows of A, if they come from beyond L2,
+  index_t p = 0, p_end = 0;  // and packs these rows of the next panel of B
 };
 
-// Which rows of the next panel are packed beside rows `row` to `row_end` of C: as many of k as these are of `from` to
+// Rows of the next panel on their way.
+template <class T>
+class NextPanel {
+ public:
+  NextPanel(const GemmBlock<T>& g, index_t p)
+      : n_(g.next_n),
+        row_(g.next_b_row),
+        width_(g.next_width),
+        from_(g.next_b + p * row_),
+        to_(g.next_to + p * width_) {}
+
+  // Packs a row, and asks L1 for one that comes: asked for into L2, they cost tiles 2 to 4 % of their time where B
+  // comes from memory (2048 x 2048; Zen 4).
+  FASTBN_INLINE void pack_row() {
+    constexpr index_t kAhead = 4;  // 1 to 8 rows: no difference
+    const T* ahead = from_ + kAhead * row_;
+    for_each_vector<T>(n_, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
+      Vec<T>::store(to_ + j, lanes.load(from_ + j));
+      __builtin_prefetch(ahead + j);
+    });
+    from_ += row_, to_ += width_;
+  }
+
+ private:
+  index_t n_, row_, width_;
+  const T* from_;
+  T* to_;
+};
+
+// How many rows of the next panel are packed when rows of C up to `row` are done: as many of k as these are of `from` to
 // `end`.
 template <class T>
-RowsToPack<T> rows_to_pack(const GemmBlock<T>& g, index_t from, index_t end, index_t row,
-                           index_t row_end) {
-  if (row < from || row >= end) return {};
-  const index_t p = g.k * (row - from) / (end - from),
-                p_end = row_end < end ? g.k * (row_end - from) / (end - from) : g.k;
-  return {p_end - p,
-          g.next_n,
-          g.next_b + p * g.next_b_row,
-          g.next_b_row,
-          g.next_to + p * g.next_width,
-          g.next_width};
+FASTBN_INLINE index_t packed_beside(const GemmBlock<T>& g, index_t from, index_t end, index_t row) {
+  if (row <= from) return 0;
+  return row < end ? g.k * (row - from) / (end - from) : g.k;
 }
 
 }  // namespace

@@ -68,7 +68,11 @@ FASTBN_INLINE Beside<T> beside(const GemmBlock<T>& g, index_t row, index_t rows,
   } else if (after + rows <= g.m) {
     todo.c = g.c + after * g.c_row, todo.a = g.a_streams ? rows_of_a(g, after) : nullptr;
   }
-  if (g.next_to) todo.pack = rows_to_pack(g, packed_from, g.m - 2 * kGemmRows, row, after);
+  if (g.next_to) {
+    const index_t end = g.m - 2 * kGemmRows;
+    todo.p = packed_beside(g, packed_from, end, row);
+    todo.p_end = packed_beside(g, packed_from, end, after);
+  }
   return todo;
 }
 

@@ -165,12 +165,13 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
   index_t left = k - R * (lines_c + lines_a);
   // No tile of fewer rows has a share, and where there is a next panel all are two registers wide at least.
   if constexpr (R >= kGemmRows && V > 1 && kAhead == Ahead::none) {
-    if (RowsToPack<T> pack = beside.pack; pack.rows > 0) {
-      const index_t apart = left / pack.rows;
-      left -= apart * pack.rows;
-      for (; pack.rows > 0; --pack.rows) {
+    if (index_t rows_left = beside.p_end - beside.p; rows_left > 0) {
+      NextPanel<T> next(g, beside.p);
+      const index_t apart = left / rows_left;
+      left -= apart * rows_left;
+      for (; rows_left > 0; --rows_left) {
         for (index_t s = 0; s < apart; ++s) step();
-        pack.pack_one();
+        next.pack_row();
       }
     }
   }
