@@ -148,10 +148,10 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
     rows.advance(a_k);
     opaque(b += b_k);
   };
-  const index_t lines_c = beside.c && k >= 2 * R * (V + 1)
-                              ? V + 1
-                              : 0,  // V registers may straddle V + 1 lines
-      lines_a = beside.a && k >= kLinesOfA * kLine && k >= R * (V + 1 + kLinesOfA) ? kLinesOfA : 0;
+  // V registers may straddle V + 1 lines; of A as many as a prefetcher needs to go on by itself.
+  const bool asks_c = beside.c && k >= 2 * R * (V + 1),
+             asks_a = beside.a && k >= kLinesOfA * kLine && k >= R * (V + 1 + kLinesOfA);
+  const index_t lines_c = asks_c ? V + 1 : 0, lines_a = asks_a ? kLinesOfA : 0;
   for (index_t l = 0; l < lines_c + lines_a; ++l) {
     const bool of_c = l < lines_c;
     const T* line =
