@@ -341,11 +341,11 @@ void register_nn(py::module_& m) {
         arg("out") = py::none());
   m.def("sgd_update", &sgd_update_binding, arg("param"), arg("grad"), arg("velocity"), arg("lr"),
         arg("momentum") = 0.0, arg("nesterov") = false, arg("weight_decay") = 0.0,
-        arg("ends") = std::vector<index_t>{});
+        arg("ends") = py::tuple());
   m.def("adam_update", &adam_update_binding, arg("param"), arg("grad"), arg("m"), arg("v"),
         py::kw_only(), arg("step"), arg("lr"), arg("beta1") = 0.9, arg("beta2") = 0.999,
         arg("eps") = 1e-8, arg("weight_decay") = 0.0, arg("decoupled") = false,
-        arg("ends") = std::vector<index_t>{});
+        arg("ends") = py::tuple());
 }
 
 }  // namespace fastbn::bindings
