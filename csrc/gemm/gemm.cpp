@@ -18,6 +18,7 @@
 
 #include "dispatch/dispatch.h"
 #include "gemm/gemm_plan.h"
+#include "gemm/gemm_swap.h"
 #include "gemm/serial.h"
 #include "runtime/threads.h"
 #include "runtime/workspace.h"
@@ -229,62 +230,6 @@ class Part {
   const bool transposed_;
   T *a_, *b_, *c_, *partial_;
 };
-
-template <class M>
-M transposed(M m) {
-  return {m.data, m.cols, m.rows, m.col_stride, m.row_stride};
-}
-
-// Whether the columns of C leave more than a fifth of their lanes idle, which the rows of C.T would fill.
-template <class T>
-bool leaves_lanes_idle(const GemmKernels<T>& kern, const Matrix<T>& c) {
-  const index_t lanes = rounded_up(c.cols, kern.width);
-  return 5 * c.cols < 4 * lanes && lanes <= 2 * kern.width && c.rows >= 2 * kern.width;
-}
-
-// The gradient of a weight with few outputs, dW = X.T dY, 10 classes say: A.T has contiguous rows.  From 16 steps
-// of k on that is worth taking C.T to C (128 x 10: k = 16 42 to 50 GFLOP/s, k = 512 71 to 103).
-template <class T>
-bool fills_lanes_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c) {
-  return leaves_lanes_idle(kern, c) && a.row_stride == 1 && a.col_stride != 1 && a.cols >= 16;
-}
-
-// A few outputs, Y = X W: rows of A are contiguous, the columns of A.T, which the tiles of C.T turn.  At 256 rows
-// of 256 features, 1, 3 and 10 outputs: 3.4, 2.6 and 1.3 times as fast (Zen 4); of 32 steps it lost.  Where shuffles
-// compete with multiply-adds, only if most lanes would be idle.
-template <class T>
-bool turns_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c) {
-  return leaves_lanes_idle(kern, c) && a.col_stride == 1 && a.cols >= 2 * kTwoSquares &&
-         (double_pumped(kern) || 4 * c.cols <= kern.width) &&
-         turns(kern, transposed(a), transposed(c));
-}
-
-// B whose rows are not contiguous must be transposed to be packed: n k elements.  If C.T is computed
-// instead, its B is A, m k elements, and C is transposed on the way out, m n elements, which is less
-// for a few rows and long k.  C whose rows are not contiguous gains without that.  An epilogue of one
-// value a column would be one a row then, which only tiles that turn B have.
-template <class T>
-bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<const T>& b,
-                  const Matrix<T>& c, const GemmOptions<T>& options) {
-  if (turns_swapped(kern, a, c)) return true;
-  if (options.columns.bias || options.columns.scale) return false;
-  if (c.col_stride != 1 && c.row_stride == 1) return true;
-  if (fills_lanes_swapped(kern, a, c)) return true;
-  if (b.col_stride == 1 || b.row_stride != 1 || c.rows > kMostToSwap) return false;
-  const bool by_groups = kern.turn_rows > 0 && b.rows >= kTwoSquares;
-  // Rows that fill one register make tiles one register wide, which are bound by their loads.
-  if (by_groups && c.rows <= std::max(kern.mr, kern.width)) return false;
-  // The rows become lanes: no more than a fifth of them may be idle, or a twentieth where B is transposed by
-  // groups instead, which costs less (640 x 384 at 40 rows, a sixth idle, was 0.87 times as fast swapped), or
-  // none of a whole panel's where tiles turn B themselves (31 rows: 0.7 to 0.95; 48 rows: 1.0 to 1.1).
-  const bool tiles_turn = turns(kern, b, c);
-  const index_t vectors = tiles_turn && double_pumped(kern) ? kern.vectors : 1;
-  const index_t lanes = rounded_up(c.rows, vectors * kern.width);
-  const bool busy = tiles_turn  ? c.rows == lanes
-                    : by_groups ? 20 * c.rows >= 19 * lanes
-                                : 5 * c.rows >= 4 * lanes;
-  return busy && c.rows * (c.cols + b.rows) < c.cols * b.rows;
-}
 
 // The grid whose largest part has the least to do.  An element of B costs a thread about as much to
 // fetch and pack as eight multiply-adds of a whole register cost, one of A likewise: that term

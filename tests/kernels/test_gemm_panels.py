@@ -39,8 +39,6 @@ def test_large_b(target, dtype, rng, threads, rows):
 @pytest.mark.parametrize(("m", "beta"), [(200, 0.0), (421, 0.0), (421, -2.0)])
 def test_rows_of_a_stream_past_large_b(target, dtype, rng, threads, m, beta, trans_b):
     """Several steps over k, the unfinished sums in C or in scratch; a last panel that is cut."""
-    if target == "scalar" and m > 200:
-        pytest.skip("the plan is that of the other targets")
     n, k = 565, 1100
     a, b = integers(rng, m, k, dtype=dtype), integers(rng, k, n, dtype=dtype)
     c = integers(rng, m, n, dtype=dtype)
@@ -63,8 +61,6 @@ def test_packed_a(target, dtype, rng, threads, rows):
 def test_neighbours_and_panels_change_no_bit(target, dtype, rng, threads):
     """A row's bits are those it has where nothing is packed: alone."""
     threads(1)
-    if target == "scalar":
-        pytest.skip("the plan is that of the other targets")
     a = rng.standard_normal((100, 700)).astype(dtype)
     b = rng.standard_normal((700, 1024)).astype(dtype)
     whole = _core.gemm(a, b)
