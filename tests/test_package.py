@@ -136,7 +136,7 @@ def test_stub_has_the_signatures_of_the_compiled_module() -> None:
 # constructor that pybind11 gives to every class.
 STUBTEST_ALLOWLIST = r"""
 fastbn\._core\.(ActivationName|Array|Matmul|Out)
-fastbn\._core\.(\w+Cache|Workspace)(\.__init__)?
+fastbn\._core\.(\w+Cache|Tape|Workspace)(\.__init__)?
 """
 
 

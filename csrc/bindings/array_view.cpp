@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bindings/result_workspace.h"
+#include "bindings/tape.h"
 
 namespace fastbn::bindings {
 
@@ -21,11 +22,8 @@ bool has_whole_strides(const py::array& a) {
   return true;
 }
 
-bool is_plain(const py::array& a) {
-  return (a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0 && has_whole_strides(a);
-}
-
 py::array copied(const py::array& a) {
+  spoil_tape();  // a step's own copies would be those of the step that was taped
   constexpr int kCOrder = 0;
   PyObject* copy = py::detail::npy_api::get().PyArray_NewCopy_(a.ptr(), kCOrder);
   if (!copy) throw py::error_already_set();
@@ -58,6 +56,7 @@ py::array as_array(const py::handle& object, const char* name) {
     return py::reinterpret_borrow<py::array>(object);
   }
   if (object.is_none()) throw py::type_error(std::string(name) + " must be an array, got None");
+  spoil_tape();
   py::array a = py::reinterpret_steal<py::array>(py::handle());
   std::string reason;
   from_dlpack(object, &a, &reason);
@@ -67,10 +66,6 @@ py::array as_array(const py::handle& object, const char* name) {
                          reason);
   }
   return a;
-}
-
-bool is_contiguous(const py::array& a) {
-  return (a.flags() & py::array::c_style) != 0;
 }
 
 // Lowest and one past the highest byte.
@@ -105,6 +100,14 @@ bool overlaps_itself(const py::array& a) {
 }
 
 }  // namespace
+
+bool is_plain(const py::array& array) {
+  return (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0 && has_whole_strides(array);
+}
+
+bool is_contiguous(const py::array& array) {
+  return (array.flags() & py::array::c_style) != 0;
+}
 
 bool is_native(const py::dtype& dtype) {
   constexpr std::uint16_t kOne = 1;
@@ -193,10 +196,14 @@ py::array new_array(bool float32, const Shape& shape) {
   return py::array_t<double>(shape);
 }
 
-bool may_overlap(const py::array& a, const py::array& b) {
+bool bounds_apart(const py::array& a, const py::array& b) {
   const auto [a_low, a_high] = bounds(a);
   const auto [b_low, b_high] = bounds(b);
-  if (a_low >= b_high || b_low >= a_high) return false;
+  return a_low >= b_high || b_low >= a_high;
+}
+
+bool may_overlap(const py::array& a, const py::array& b) {
+  if (bounds_apart(a, b)) return false;
   // Neighbouring columns of one array have overlapping bounds and no element in common.
   constexpr int kMaxWork = 1000;
   return py::module_::import("numpy").attr("may_share_memory")(a, b, kMaxWork).cast<bool>();
@@ -251,6 +258,7 @@ const py::array& Output::contiguous(bool load) {
 }
 
 const py::array& Output::temporary(bool load) {
+  spoil_tape();  // take() is no kernel call
   temporary_ = load ? copied(array_) : new_array(is_float32(array_), shape_of(array_));
   return *temporary_;
 }

@@ -47,6 +47,8 @@ std::string type_name(const py::handle& object);
 std::string dtype_name(const py::array& array);
 
 bool is_native(const py::dtype& dtype);  // in its byte order
+bool is_plain(const py::array& array);   // aligned, strides in whole elements
+bool is_contiguous(const py::array& array);
 bool is_float32(const py::array& array);
 void require_same_dtype(const py::array& a, const char* a_name, const py::array& b,
                         const char* b_name);
@@ -60,6 +62,8 @@ py::array new_array(bool float32, const Shape& shape);
 // Whether elements of the two may share memory: never false where they do, and true where they do
 // not only if that is too hard to tell.
 bool may_overlap(const py::array& a, const py::array& b);
+// Whether no byte of the one lies between two of the other.
+bool bounds_apart(const py::array& a, const py::array& b);
 // The same memory element for element: an elementwise kernel may work in place.
 bool same_memory(const py::array& a, const py::array& b);
 
@@ -104,6 +108,11 @@ T* data(const std::optional<py::array>& array) {  // null where there is none
   return array ? data<T>(*array) : nullptr;
 }
 
+inline py::handle handle_of(
+    const std::optional<py::array>& array) {  // of nothing where there is none
+  return array ? py::handle(*array) : py::handle();
+}
+
 template <class T>
 Matrix<T> matrix(const py::array& a) {  // of a 2-D array
   const auto size = static_cast<py::ssize_t>(sizeof(T));
@@ -133,6 +142,7 @@ void register_batchnorm(py::module_& m);
 void register_block(py::module_& m);
 void register_nn(py::module_& m);
 void register_data(py::module_& m);
+void register_loss(py::module_& m);
 void register_probe(py::module_& m);
 void register_runtime(py::module_& m);
 void register_capi(py::module_& m);

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "bindings/tape.h"
+
 namespace fastbn::bindings {
 
 py::ssize_t values_along(const Shape& shape, int begin, int end) {
@@ -87,6 +89,18 @@ void require_apart(const py::array& a, const char* a_name, const py::array& b, c
   throw py::value_error(std::string(a_name) + " overlaps " + b_name + why);
 }
 
+NewCache new_cache(BatchNormCache fields) {
+  auto made = std::make_unique<BatchNormCache>(std::move(fields));
+  made->allocate();
+  BatchNormCache& cache = *made;
+  return {py::cast(std::move(made)), cache};
+}
+
+py::object on_tape(const BatchNormCache& cache) {
+  if (!taping()) return py::none();
+  return py::cast(&cache, py::return_value_policy::reference);
+}
+
 BatchCount::BatchCount(const py::object& object) {
   if (object.is_none()) return;
   if (!py::isinstance<py::array>(object)) {
@@ -112,6 +126,7 @@ BatchNormMomentum BatchCount::momentum(std::optional<double> momentum, bool unbi
     return {*momentum, unbiased};
   }
   if (!tracked) return {0, unbiased};
+  spoil_tape();  // each step's weight is another
   if (!count_) {
     throw py::value_error(
         "momentum=None, the cumulative average, needs num_batches_tracked, got None");
@@ -126,10 +141,12 @@ std::int64_t BatchCount::value() const {
   return count;
 }
 
-void BatchCount::add(std::int64_t batches) {
-  if (!count_) return;
-  const std::int64_t count = value() + batches;
-  std::memcpy(count_->mutable_data(), &count, sizeof(count));
+void count_batches(void* counter, std::int64_t batches) {
+  if (!counter) return;
+  std::int64_t count;
+  std::memcpy(&count, counter, sizeof(count));
+  count += batches;
+  std::memcpy(counter, &count, sizeof(count));
 }
 
 RunningStatistics::RunningStatistics(const py::object& mean_object, const py::object& var_object,

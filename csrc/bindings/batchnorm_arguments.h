@@ -41,6 +41,15 @@ struct BatchNormCache {
   py::array row(int i) const;
 };
 
+// A cache with room for its statistics, and the Python object that owns it.
+struct NewCache {
+  py::object object;
+  BatchNormCache& cache;
+};
+NewCache new_cache(BatchNormCache fields);
+// The object of a cache, if a tape is to keep it.
+py::object on_tape(const BatchNormCache& cache);
+
 constexpr const char* kTooFew = "batch statistics need more than 1 value per channel when training";
 constexpr const char* kBothWritten = ", and both are written";
 
@@ -68,13 +77,17 @@ class BatchCount {
   // What update_running asks for.  momentum=None is the cumulative average, which needs the count,
   // where anything is `tracked`.
   BatchNormMomentum momentum(std::optional<double> momentum, bool unbiased, bool tracked) const;
-  void add(std::int64_t batches);
+  // Where the count is, or null: for count_batches().
+  void* counter() const { return data<char>(count_); }
 
  private:
   std::int64_t value() const;
 
   std::optional<py::array> count_;
 };
+
+// Adds to what `counter` points to, if it does.
+void count_batches(void* counter, std::int64_t batches);
 
 // The caller's running statistics, which a training pass updates in place; empty if there are none.
 struct RunningStatistics {

@@ -1,4 +1,5 @@
 #include "bindings/batchnorm_arguments.h"
+#include "bindings/tape.h"
 
 #include <pybind11/stl.h>
 
@@ -163,39 +164,43 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   for (auto* input : {&gamma, &beta, &mean, &var, &weights}) separate(*input, out.array());
   x = fitting(x, axis);
 
-  auto cache = std::make_unique<BatchNormCache>(BatchNormCache{x, weights, shape, axis, training,
-                                                               relu, same_memory(x, out.array()),
-                                                               groups, channels, nullptr});
-  cache->allocate();
+  const auto [cache_object, cache] =
+      new_cache({x, weights, shape, axis, training, relu, same_memory(x, out.array()), groups,
+                 channels, nullptr});
   const py::array y = destination(out, axis);
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const auto xv = view_of<const T>(x, axis);
     const auto yv = view_of<T>(y, axis);
-    const auto statistics = cache->template view<T>();
+    const auto statistics = cache.template view<T>();
     const BatchNormParameters<T> parameters{data<T>(gamma), data<T>(beta), eps, relu};
     if (xv.outer * xv.inner == 0 || channels == 0) return;
-    const auto counting = cache->template counting<T>();
+    const auto counting = cache.template counting<T>();
     if (training && weights) require_enough_weights(data<T>(weights), xv, counting);
     const bool tracks = running.tracked();
     T* const running_mean = tracks ? data<T>(running.mean->contiguous(true)) : nullptr;
     T* const running_var = tracks ? data<T>(running.var->contiguous(true)) : nullptr;
-    const T* const given_mean = training ? nullptr : data<T>(mean);
-    const T* const given_var = training ? nullptr : data<T>(var);
-    py::gil_scoped_release release;
     if (!training) {
+      const T *const given_mean = data<T>(mean), *const given_var = data<T>(var);
+      const Unlocked unlocked;
       return batch_norm_inference(xv, parameters, given_mean, given_var, yv, statistics, counting);
     }
     std::vector<double> n(static_cast<std::size_t>(groups));
     values_of_groups(xv, counting, n.data());
-    batch_norm_training(xv, parameters, yv, statistics, counting);
-    if (tracks) {
-      update_running(channels, n.data(), groups, taken, statistics, running_mean, running_var);
-    }
+    void* const counter = count.counter();
+    perform({x, handle_of(gamma), handle_of(beta), handle_of(weights), y, cache_object, mean_object,
+             var_object, count_object},
+            [=](const Samples& now) {
+              batch_norm_training(now(xv), parameters, yv, statistics, counting);
+              if (tracks) {
+                update_running(channels, n.data(), groups, taken, statistics, running_mean,
+                               running_var);
+              }
+              count_batches(counter, groups);
+            });
   });
   running.take();
-  if (training && x.size() > 0) count.add(groups);
-  return py::make_tuple(out.take(), std::move(cache));
+  return py::make_tuple(out.take(), cache_object);
 }
 
 py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNormCache& cache,
@@ -238,9 +243,11 @@ py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNo
       for (index_t c = 0; c < channels; ++c) g[c] = b[c] = T(0);
       return;
     }
-    py::gil_scoped_release release;
-    batch_norm_backward(dyv, xv, statistics, cache.training, cache.relu, dxv, g, b,
-                        cache.counting<T>());
+    const bool training = cache.training, relu = cache.relu;
+    const auto counting = cache.counting<T>();
+    perform({dy, cache.x, dx, gamma_to, beta_to, on_tape(cache)}, [=](const Samples& now) {
+      batch_norm_backward(now(dyv), now(xv), statistics, training, relu, dxv, g, b, counting);
+    });
   });
   return py::make_tuple(out.take(), dgamma.take(), dbeta.take());
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "bindings/batchnorm_arguments.h"
+#include "bindings/tape.h"
 #include "fastbn/gemm.h"
 #include "fastbn/linear_batchnorm.h"
 
@@ -63,31 +64,34 @@ py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object
   running.require_apart_from(weight, "weight", needed);
 
   const py::array z_to = z.contiguous(), y_to = y.contiguous();
-  auto cache = std::make_unique<BatchNormCache>(
-      BatchNormCache{z_to, std::nullopt, shape, 1, /*training=*/true, relu, /*overwritten=*/false,
-                     /*groups=*/1, channels, nullptr});
-  cache->allocate();
+  const auto [cache_object, cache] =
+      new_cache({z_to, std::nullopt, shape, 1, /*training=*/true, relu, /*overwritten=*/false,
+                 /*groups=*/1, channels, nullptr});
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     if (shape[0] == 0 || channels == 0) return;
     const auto xv = matrix<const T>(x), wv = matrix<const T>(weight);
     const auto zv = matrix<T>(z_to), yv = matrix<T>(y_to);
-    const auto statistics = cache->template view<T>();
+    const auto statistics = cache.template view<T>();
     const BatchNormParameters<T> parameters{data<T>(gamma), data<T>(beta), eps, relu};
     const T* const b = data<T>(bias);
     const bool tracks = running.tracked();
     T* const running_mean = tracks ? data<T>(running.mean->contiguous(true)) : nullptr;
     T* const running_var = tracks ? data<T>(running.var->contiguous(true)) : nullptr;
-    py::gil_scoped_release release;
-    linear_batch_norm_training(xv, wv, b, parameters, zv, yv, statistics);
-    if (tracks) {
-      const double n = double(shape[0]);
-      update_running(channels, &n, 1, taken, statistics, running_mean, running_var);
-    }
+    const double n = double(shape[0]);
+    void* const counter = count.counter();
+    perform({x, weight, handle_of(bias), handle_of(gamma), handle_of(beta), z_to, y_to,
+             cache_object, mean_object, var_object, count_object},
+            [=](const Samples& now) {
+              linear_batch_norm_training(now(xv), wv, b, parameters, zv, yv, statistics);
+              if (tracks) {
+                update_running(channels, &n, 1, taken, statistics, running_mean, running_var);
+              }
+              count_batches(counter, 1);
+            });
   });
   running.take();
-  if (shape[0] > 0 && channels > 0) count.add(1);
-  return py::make_tuple(y.take(), std::move(cache));
+  return py::make_tuple(y.take(), cache_object);
 }
 
 py::array linear_batch_norm_inference_binding(
@@ -110,7 +114,7 @@ py::array linear_batch_norm_inference_binding(
     const auto xv = matrix<const T>(x), wv = matrix<const T>(weight);
     const auto yv = matrix<T>(y);
     const BatchNormParameters<T> parameters{data<T>(gamma), data<T>(beta), eps, relu};
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     linear_batch_norm_inference(xv, wv, data<T>(bias), parameters, data<T>(mean), data<T>(var), yv);
   });
   return y;
@@ -190,8 +194,13 @@ py::tuple linear_batch_norm_backward_binding(
     const auto dyv = matrix<const T>(dy), xv = matrix<const T>(x), wv = matrix<const T>(weight),
                zv = matrix<const T>(z);
     const auto statistics = cache.view<T>();
-    py::gil_scoped_release release;
-    linear_batch_norm_backward(dyv, xv, wv, zv, statistics, cache.training, cache.relu, gradients);
+    const bool training = cache.training, relu = cache.relu;
+    perform({dy, x, weight, z, dx.array(), dz.array(), dweight.array(), dbias.array(),
+             dgamma.array(), dbeta.array(), on_tape(cache)},
+            [=](const Samples& now) {
+              linear_batch_norm_backward(dyv, now(xv), wv, zv, statistics, training, relu,
+                                         gradients);
+            });
   });
   return py::make_tuple(taken(dx, need_dx), dweight.take(), taken(dbias, need_dbias), dgamma.take(),
                         dbeta.take());
@@ -221,10 +230,11 @@ py::tuple linear_backward_binding(const py::object& dy_object, const py::object&
     const auto dyv = matrix<const T>(dy), xv = matrix<const T>(x), wv = matrix<const T>(weight);
     const auto dwv = matrix<T>(dweight.strided()), dxv = matrix<T>(dx.strided());
     T* const to_bias = data<T>(dbias.contiguous());
-    py::gil_scoped_release release;
-    gemm(transposed(xv), dyv, dwv, GemmOptions<T>{});
-    if (need_dbias) column_sums(dyv, to_bias);
-    if (need_dx) gemm(dyv, transposed(wv), dxv, GemmOptions<T>{});
+    perform({dy, x, weight, dx.array(), dweight.array(), dbias.array()}, [=](const Samples& now) {
+      gemm(transposed(now(xv)), dyv, dwv, GemmOptions<T>{});
+      if (need_dbias) column_sums(dyv, to_bias);
+      if (need_dx) gemm(dyv, transposed(wv), dxv, GemmOptions<T>{});
+    });
   });
   return py::make_tuple(taken(dx, need_dx), dweight.take(), taken(dbias, need_dbias));
 }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "bindings/array_view.h"
+#include "bindings/tape.h"
 #include "fastbn/nn.h"
 
 namespace fastbn::bindings {
@@ -68,7 +69,7 @@ py::object gather_rows_binding(const py::array& x, const py::array& indices, con
   const void* const from = x.data();
   void* const to = const_cast<void*>(out.data());
   {
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     gather_rows(from, row_bytes, rows.data(), static_cast<index_t>(rows.size()), to);
   }
   return py::none();
@@ -88,8 +89,9 @@ py::array rescale_binding(const py::array& x_object, const py::array& out, doubl
     const auto* const from = static_cast<const unsigned char*>(x.data());
     T* const to = data<T>(target);
     const index_t n = x.size();
-    py::gil_scoped_release release;
-    rescale(n, from, to, static_cast<T>(scale), static_cast<T>(offset));
+    perform({x, target}, [=](const Samples& now) {
+      rescale(n, now(from), to, static_cast<T>(scale), static_cast<T>(offset));
+    });
   });
   return y.take();
 }

@@ -1,4 +1,5 @@
 #include "bindings/array_view.h"
+#include "bindings/tape.h"
 #include "fastbn/gemm.h"
 
 namespace fastbn::bindings {
@@ -52,8 +53,8 @@ py::array gemm_binding(const py::object& a_object, const py::object& b_object,
     options.alpha = static_cast<T>(alpha), options.beta = static_cast<T>(beta);
     options.columns.bias = data<T>(bias);
     options.relu = relu;
-    py::gil_scoped_release release;
-    gemm(av, bv, cv, options);
+    perform({a, b, target, handle_of(bias)},
+            [=](const Samples& now) { gemm(now(av), now(bv), cv, options); });
   });
   return c.take();
 }
@@ -69,7 +70,7 @@ py::array column_sums_binding(const py::object& x_object, const py::object& out)
     using T = decltype(zero);
     const auto view = matrix<const T>(x);
     T* const to = data<T>(target);
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     column_sums(view, to);
   });
   return sums.take();

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "bindings/array_view.h"
+#include "bindings/tape.h"
 #include "fastbn/gemm.h"
 
 namespace fastbn::bindings {
@@ -91,6 +92,7 @@ template <class T>
 void multiply(const Operand& a, const Operand& b, T* out) {
   const auto av = a.view<const T>(), bv = b.view<const T>();
   const Matrix<T> c{out, a.rows(), b.cols(), b.cols(), 1};
+  spoil_tape();
   const GilReleasedFor released(double(c.rows), double(c.cols), double(av.cols));
   gemm(av, bv, c, GemmOptions<T>{});
 }

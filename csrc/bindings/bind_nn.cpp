@@ -6,6 +6,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/array_view.h"
+#include "bindings/tape.h"
 #include "fastbn/nn.h"
 
 namespace fastbn::bindings {
@@ -51,8 +52,9 @@ py::array activation_forward_binding(const std::string& name, const py::object& 
     const T* const from = data<T>(x);
     T* const to = data<T>(y);
     const index_t n = x.size();
-    py::gil_scoped_release release;
-    activation_forward(kind, n, from, to, static_cast<T>(slope));
+    perform({x, y}, [=](const Samples& now) {
+      activation_forward(kind, n, now(from), to, static_cast<T>(slope));
+    });
   });
   return out.take();
 }
@@ -82,8 +84,9 @@ py::array activation_backward_binding(const std::string& name, const py::object&
     const T *const d = data<T>(dy), *const s = data<T>(saved);
     T* const to = data<T>(dx);
     const index_t n = dy.size();
-    py::gil_scoped_release release;
-    activation_backward(kind, n, d, s, to, static_cast<T>(slope));
+    perform({dy, saved, dx}, [=](const Samples& now) {
+      activation_backward(kind, n, d, now(s), to, static_cast<T>(slope));
+    });
   });
   return out.take();
 }
@@ -112,7 +115,7 @@ py::array softmax_binding(const py::object& x_object, const py::object& out_obje
     using T = decltype(zero);
     const T* const from = data<T>(x);
     T* const to = data<T>(y);
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     softmax(shape.rows, shape.cols, from, to);
   });
   return out.take();
@@ -130,82 +133,8 @@ py::array softmax_backward_binding(const py::object& dy_object, const py::object
     using T = decltype(zero);
     const T *const d = data<T>(dy), *const s = data<T>(y);
     T* const to = data<T>(dx);
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     softmax_backward(shape.rows, shape.cols, d, s, to);
-  });
-  return out.take();
-}
-
-// --- cross-entropy ------------------------------------------------------------------------------
-
-// What the backward pass needs.  The labels are a copy: the kernel writes where they point, so that
-// nobody may change them after they were checked.
-struct CrossEntropyCache {
-  py::array logits;
-  std::vector<index_t> labels;
-  py::array statistics;  // (2, rows): each row's maximum, and its sum of exp(x - maximum)
-  double smoothing;
-};
-
-std::vector<index_t> checked_labels(const py::object& object, const py::array& logits) {
-  const auto given = index_input(object, "labels");
-  const index_t rows = logits.shape(0), classes = logits.shape(1);
-  if (given.ndim() != 1 || given.shape(0) != rows) {  // the words are made only where needed
-    require_shape(given, "labels", {rows},
-                  "one label for each row of logits of shape " + to_string(shape_of(logits)));
-  }
-  std::vector<index_t> labels(given.data(), given.data() + rows);
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    if (labels[i] >= 0 && labels[i] < classes) continue;
-    throw py::value_error("label " + std::to_string(labels[i]) + " of row " + std::to_string(i) +
-                          " is outside 0.." + std::to_string(classes - 1) + ", the " +
-                          std::to_string(classes) + " classes of logits of shape " +
-                          to_string(shape_of(logits)));
-  }
-  return labels;
-}
-
-py::tuple cross_entropy_binding(const py::object& logits_object, const py::object& labels_object,
-                                double smoothing) {
-  const py::array logits = contiguous_input(logits_object, "logits");
-  require_ndim(logits, "logits", 2);
-  const index_t rows = logits.shape(0), cols = logits.shape(1);
-  auto labels = checked_labels(labels_object, logits);
-  if (rows == 0) {
-    throw py::value_error("the mean of no rows is not defined, got logits of shape " +
-                          to_string(shape_of(logits)));
-  }
-  require_number("label_smoothing", smoothing, smoothing >= 0 && smoothing <= 1, "from 0 to 1");
-  auto cache = std::make_unique<CrossEntropyCache>(CrossEntropyCache{
-      logits, std::move(labels), new_array(is_float32(logits), {2, rows}), smoothing});
-  const double loss = with_dtype(logits, [&](auto zero) {
-    using T = decltype(zero);
-    const T* const x = data<T>(logits);
-    T* const statistics = data<T>(cache->statistics);
-    py::gil_scoped_release release;
-    return cross_entropy(rows, cols, x, cache->labels.data(), smoothing, statistics,
-                         statistics + rows);
-  });
-  return py::make_tuple(loss, std::move(cache));
-}
-
-py::array cross_entropy_backward_binding(const CrossEntropyCache& cache,
-                                         const py::object& out_object) {
-  const py::array& logits = cache.logits;
-  const index_t rows = logits.shape(0), cols = logits.shape(1);
-  Output out = Output::lendable(out_object, "out", is_float32(logits), shape_of(logits));
-  if (may_overlap(logits, out.array())) {
-    throw py::value_error("out overlaps the logits of the forward pass");
-  }
-  const py::array dlogits = out.contiguous();
-  const index_t* const labels = cache.labels.data();
-  with_dtype(logits, [&](auto zero) {
-    using T = decltype(zero);
-    const T *const x = data<T>(logits), *const statistics = data<T>(cache.statistics);
-    T* const to = data<T>(dlogits);
-    py::gil_scoped_release release;
-    cross_entropy_backward(rows, cols, x, labels, cache.smoothing, statistics, statistics + rows,
-                           to);
   });
   return out.take();
 }
@@ -279,7 +208,7 @@ void sgd_update_binding(const py::object& param_object, const py::object& grad_o
     T *const to = data<T>(p), *const velocity_data = moving ? data<T>(v) : nullptr;
     const T* const g = data<T>(grad);
     const index_t n = grad.size();
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     sgd_update(n, to, g, velocity_data, {lr, momentum, weight_decay, nesterov}, parts);
   });
   param.take();
@@ -317,7 +246,7 @@ void adam_update_binding(const py::object& param_object, const py::object& grad_
     T *const to = data<T>(p), *const first = data<T>(m_to), *const second = data<T>(v_to);
     const T* const g = data<T>(grad);
     const index_t n = grad.size();
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     adam_update(n, to, g, first, second, options, parts);
   });
   param.take(), m.take(), v.take();
@@ -333,11 +262,6 @@ void register_nn(py::module_& m) {
         arg("out") = py::none(), arg("slope") = 0.01);
   m.def("softmax", &softmax_binding, arg("x"), arg("out") = py::none());
   m.def("softmax_backward", &softmax_backward_binding, arg("dy"), arg("y"),
-        arg("out") = py::none());
-  py::class_<CrossEntropyCache>(m, "CrossEntropyCache");
-  m.def("cross_entropy", &cross_entropy_binding, arg("logits"), arg("labels"), py::kw_only(),
-        arg("label_smoothing") = 0.0);
-  m.def("cross_entropy_backward", &cross_entropy_backward_binding, arg("cache"),
         arg("out") = py::none());
   m.def("sgd_update", &sgd_update_binding, arg("param"), arg("grad"), arg("velocity"), arg("lr"),
         arg("momentum") = 0.0, arg("nesterov") = false, arg("weight_decay") = 0.0,

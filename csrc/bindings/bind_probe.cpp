@@ -2,6 +2,7 @@
 #include <string>
 
 #include "bindings/array_view.h"
+#include "bindings/tape.h"
 #include "fastbn/probe.h"
 
 namespace fastbn::bindings {
@@ -20,14 +21,14 @@ void require_between(const char* name, double value, double least, double most) 
 double fma_peak_binding(const std::string& dtype, double seconds) {
   const bool is_float = one_of("dtype", dtype, {"float32", "float64"}) == 0;
   require_between("seconds", seconds, 0, kMostSeconds);
-  py::gil_scoped_release release;
+  const Unlocked unlocked;
   return is_float ? fma_peak<float>(seconds) : fma_peak<double>(seconds);
 }
 
 double copy_bandwidth_binding(index_t bytes, double seconds) {
   require_between("bytes", static_cast<double>(bytes), 1, kMostBytes);
   require_between("seconds", seconds, 0, kMostSeconds);
-  py::gil_scoped_release release;
+  const Unlocked unlocked;
   return copy_bandwidth(bytes, seconds);
 }
 

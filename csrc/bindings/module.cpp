@@ -1,10 +1,11 @@
 // The compiled module fastbn._core: see src/fastbn/_core.pyi for its contract.
 #include "bindings/array_view.h"
 #include "bindings/result_workspace.h"
+#include "bindings/tape.h"
 
 // No kernel or binding keeps state that threads share, but for the two settings of runtime.h, which are
 // atomic, the pool of threads, which one caller has at a time, the memory of results (result_workspace.h),
-// which is lent under the object's own lock, and the function behind matmul, which is set on import: the
+// which is lent under the object's own lock, the tape that records in a thread, which is the thread's own, and the function behind matmul, which is set on import: the
 // module needs no GIL.
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.attr("__version__") = FASTBN_VERSION;
@@ -14,6 +15,8 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   fastbn::bindings::register_batchnorm(m);
   fastbn::bindings::register_block(m);
   fastbn::bindings::register_nn(m);
+  fastbn::bindings::register_loss(m);
+  fastbn::bindings::register_tape(m);
   fastbn::bindings::register_data(m);
   fastbn::bindings::register_probe(m);
   fastbn::bindings::register_runtime(m);

@@ -33,6 +33,34 @@ class Workspace:
 
 Out: TypeAlias = Array | Workspace | None
 
+class Tape:
+    """The kernel calls of one training step, which `run` makes again on the same memory.
+
+    They are those that this thread makes between `start` and `stop`, and read the samples `x` and
+    the labels `y`; results are the loss and the accuracy, in the order of their calls.
+    """
+
+    def __init__(self, x: Array, y: Array) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    @property
+    def whole(self) -> bool:
+        """Whether the calls are all that was done: no kernel off the tape, no copy of an array."""
+    @property
+    def results(self) -> int:
+        """How many numbers `run` returns."""
+    def run(
+        self,
+        x: Array,
+        y: Array,
+        watched: tuple[tuple[dict[str, Any], tuple[str, ...], tuple[Any, ...]], ...],
+    ) -> tuple[float, ...] | None:
+        """Make one step; None, and nothing is done, where the tape does not hold for it.
+
+        It does where x has the shape, strides and dtype of the first one, each dict of `watched`
+        still its keys and its very values, and no other thread runs it.
+        """
+
 # -- gemm ----------------------------------------------------------------------------------------
 
 def gemm(
@@ -183,6 +211,9 @@ def cross_entropy(
     """Mean over the rows of (N, classes) logits; integer labels (N,), 0 <= label < classes."""
 
 def cross_entropy_backward(cache: CrossEntropyCache, out: Out = None) -> Array: ...
+def accuracy(logits: Array, labels: NDArray[np.integer[Any]]) -> float:
+    """Compute the share of rows whose largest logit is at their label; NaN of no row."""
+
 def sgd_update(
     param: Array,
     grad: Array,

@@ -33,6 +33,11 @@ template <class T>
 void cross_entropy_backward(index_t rows, index_t cols, const T* logits, const index_t* labels,
                             double smoothing, const T* maximum, const T* exp_sum, T* dlogits);
 
+// How many rows, of one column at least, have their largest score at their label: the first of equal ones, as in
+// numpy.argmax, to which NaN is the largest.
+template <class T>
+index_t count_right(index_t rows, index_t cols, const T* scores, const index_t* labels);
+
 // Parts of an array, each of which threads share out anew: those that end where `ends` says, the last with the array.
 // Of none the array is one part.
 struct Parts {

@@ -8,7 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbn import _core
+
 Array: TypeAlias = NDArray[Any]
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 Metric: TypeAlias = Callable[[Array, Array], float]
 """`metric(predictions, targets) -> float`, the mean over the samples of one batch."""
@@ -35,6 +39,8 @@ def accuracy(predictions: Array, targets: Array) -> float:
     ValueError
         If the two shapes do not belong to one another.
     """
+    if _are_scores_and_labels(predictions, targets):
+        return _core.accuracy(predictions, targets)
     if predictions.ndim == 2 and predictions.shape[1] > 1:
         classes: Array = predictions.argmax(axis=1)
         if targets.shape == predictions.shape:
@@ -49,6 +55,17 @@ def accuracy(predictions: Array, targets: Array) -> float:
         )
     n = targets.size
     return int(np.count_nonzero(classes == targets)) / n if n else float("nan")
+
+
+def _are_scores_and_labels(predictions: Array, targets: Array) -> bool:
+    """Whether they are what the kernel takes."""
+    return (
+        predictions.ndim == 2
+        and predictions.shape[1] > 1
+        and targets.shape == predictions.shape[:1]
+        and targets.dtype.kind in "iu"
+        and predictions.dtype in _FLOATS
+    )
 
 
 _BY_NAME: dict[str, Metric] = {"accuracy": accuracy}

@@ -28,6 +28,7 @@ from fastbn.train.loop import TrainingLoop
 from fastbn.train.means import Means
 from fastbn.train.metrics import Metric, resolve_metrics
 from fastbn.train.progress import make_progress
+from fastbn.train.steady import SteadyStep
 
 Array: TypeAlias = NDArray[Any]
 Pair: TypeAlias = tuple[Array, Array]
@@ -95,6 +96,7 @@ class Trainer:
         self.history = History(Accounting(0, 0, 0, 0, ""))
         self.stop_training = False
         self._accepted: tuple[Layer, Accepted] | None = None
+        self._steady = SteadyStep()
         self._id = uuid.uuid4().hex  # marks the histories of this trainer
         CallbackList(self.callbacks, self)  # refuses what is no callback here, not in `fit`
 
@@ -269,10 +271,15 @@ class Trainer:
 
     def _train_batch(self, x: Array, y: Array) -> Logs:
         """Make one update; return the loss and the metrics of before it."""
+        values = self._steady.run(self, x, y)
+        self.optimizer.step()
+        return values
+
+    def _gradients(self, x: Array, y: Array) -> Logs:
+        """Forward and backward by layers and loss; return the loss and the metrics."""
         predictions = self.net.forward(x, training=True)
         values = self._measure(predictions, y)
         self.net.backward_parameters(self.loss.backward())
-        self.optimizer.step()
         return values
 
     def _evaluate(self, x: Array, y: Array) -> Means:

@@ -1,0 +1,198 @@
+#include "bindings/tape.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <utility>
+
+#include <pybind11/critical_section.h>
+#include <pybind11/stl.h>
+
+#include "bindings/array_view.h"
+#include "bindings/labels.h"
+
+namespace fastbn::bindings {
+namespace {
+
+// What all samples have in common that one tape takes: they differ in where they lie.
+struct Form {
+  int type_number;
+  Shape shape, strides;
+
+  explicit Form(const py::array& x)
+      : type_number(x.dtype().num()),
+        shape(shape_of(x)),
+        strides(x.strides(), x.strides() + x.ndim()) {}
+
+  bool fits(const py::array& x) const {
+    return x.dtype().num() == type_number && is_native(x.dtype()) && is_plain(x) &&
+           x.ndim() == static_cast<py::ssize_t>(shape.size()) &&
+           std::equal(shape.begin(), shape.end(), x.shape()) &&
+           std::equal(strides.begin(), strides.end(), x.strides());
+  }
+};
+
+// An array that a call uses.
+struct Used {
+  py::array array;
+  bool writeable;
+};
+
+class Tape;
+thread_local Tape* recording = nullptr;
+
+class Tape {
+ public:
+  Tape(const py::array& x, const py::object& y) : form_(x), samples_(x.data()), y_(y) {
+    whole_ = is_contiguous(x) && is_plain(x);  // of other samples layers make copies
+  }
+
+  void start() { before_ = std::exchange(recording, this); }
+  void stop() {
+    recording = before_;
+    whole_ = whole_ && labels_ != nullptr;
+    y_ = py::none();
+  }
+  bool whole() const { return whole_; }
+  std::size_t results() const { return results_.size(); }
+
+  void spoil() { whole_ = false; }
+  void add(TapedCall call, std::initializer_list<py::handle> used) {
+    calls_.push_back(std::move(call));
+    for (const py::handle& object : used) hold(object);
+  }
+  void add_result(std::shared_ptr<const double> value) { results_.push_back(std::move(value)); }
+  void read_labels(const py::handle& given, std::vector<index_t>* labels, index_t classes) {
+    if (!given.is(y_) || labels_ != nullptr) return spoil();
+    labels_ = labels, classes_ = classes;
+  }
+  const std::vector<index_t>* labels_of(const py::handle& given) {
+    if (given.is(y_) && labels_ != nullptr) return labels_;
+    spoil();
+    return nullptr;
+  }
+
+  // The results of a step, or None where the tape does not hold for it: nothing is written then.
+  py::object run(const py::object& x_object, const py::object& y, const py::tuple& watched);
+
+ private:
+  void hold(const py::handle& object);
+  bool fits(const py::array& x) const;
+
+  Form form_;
+  const void* samples_;  // where those of the taped step lay
+  py::object y_;         // its labels, while it records
+  Tape* before_ = nullptr;
+  bool whole_;
+  std::vector<TapedCall> calls_;
+  std::vector<Used> arrays_;
+  std::vector<py::object> others_;
+  std::vector<std::shared_ptr<const double>> results_;
+  std::vector<index_t>* labels_ = nullptr;  // a cache's among the others
+  index_t classes_ = 0;
+  std::atomic_flag runs_ = ATOMIC_FLAG_INIT;
+};
+
+// But for the samples, which are each step's own.
+void Tape::hold(const py::handle& object) {
+  if (!object || object.is_none()) return;
+  if (!py::isinstance<py::array>(object)) {
+    others_.push_back(py::reinterpret_borrow<py::object>(object));
+    return;
+  }
+  auto array = py::reinterpret_borrow<py::array>(object);
+  if (array.data() == samples_) return;
+  const bool writeable = array.writeable();
+  arrays_.push_back({std::move(array), writeable});
+}
+
+// A parameter that moves leaves a read-only array behind; samples may lie in nothing that a call writes.
+bool Tape::fits(const py::array& x) const {
+  if (!form_.fits(x)) return false;
+  return std::all_of(arrays_.begin(), arrays_.end(), [&](const Used& used) {
+    return used.array.writeable() == used.writeable && bounds_apart(x, used.array);
+  });
+}
+
+// Whether dicts still hold the very values that they held: triples of a dict, its keys and its values.
+bool unchanged(const py::tuple& watched) {
+  for (const py::handle& item : watched) {
+    const auto triple = py::reinterpret_borrow<py::tuple>(item);
+    const py::handle dict = triple[0];
+    const auto keys = triple[1].cast<py::tuple>(), values = triple[2].cast<py::tuple>();
+    const py::scoped_critical_section guard(dict);
+    if (PyDict_Size(dict.ptr()) != static_cast<py::ssize_t>(keys.size())) return false;
+    PyObject *key, *value;
+    py::ssize_t at = 0;
+    for (std::size_t i = 0; PyDict_Next(dict.ptr(), &at, &key, &value); ++i) {
+      if (key != PyTuple_GET_ITEM(keys.ptr(), i) || value != PyTuple_GET_ITEM(values.ptr(), i)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+// One thread at a time: another one's step goes the long way, and has memory of its own.
+class Turn {
+ public:
+  explicit Turn(std::atomic_flag& flag) : flag_(flag), mine_(!flag.test_and_set()) {}
+  ~Turn() {
+    if (mine_) flag_.clear();
+  }
+  bool mine() const { return mine_; }
+
+ private:
+  std::atomic_flag& flag_;
+  bool mine_;
+};
+
+py::object Tape::run(const py::object& x_object, const py::object& y, const py::tuple& watched) {
+  if (!whole_ || !py::isinstance<py::array>(x_object)) return py::none();
+  const auto x = py::reinterpret_borrow<py::array>(x_object);
+  const Turn turn(runs_);
+  if (!turn.mine() || !fits(x) || !unchanged(watched)) return py::none();
+  *labels_ = checked_labels(y, static_cast<index_t>(labels_->size()), classes_);
+  const Samples samples{samples_, x.data()};
+  {
+    const py::gil_scoped_release release;
+    for (const TapedCall& call : calls_) call(samples);
+  }
+  py::tuple values(results_.size());
+  for (std::size_t i = 0; i < results_.size(); ++i) values[i] = py::float_(*results_[i]);
+  return std::move(values);
+}
+
+}  // namespace
+
+bool taping() {
+  return recording != nullptr;
+}
+void spoil_tape() {
+  if (recording) recording->spoil();
+}
+void put_on_tape(TapedCall call, std::initializer_list<py::handle> used) {
+  if (recording) recording->add(std::move(call), used);
+}
+void tape_result(std::shared_ptr<const double> value) {
+  if (recording) recording->add_result(std::move(value));
+}
+void tape_labels(const py::handle& given, std::vector<index_t>* labels, index_t classes) {
+  if (recording) recording->read_labels(given, labels, classes);
+}
+const std::vector<index_t>* taped_labels(const py::handle& given) {
+  return recording ? recording->labels_of(given) : nullptr;
+}
+
+void register_tape(py::module_& m) {
+  using py::arg;
+  py::class_<Tape>(m, "Tape")
+      .def(py::init<const py::array&, const py::object&>(), arg("x"), arg("y"))
+      .def("start", &Tape::start)
+      .def("stop", &Tape::stop)
+      .def_property_readonly("whole", &Tape::whole)
+      .def_property_readonly("results", &Tape::results)
+      .def("run", &Tape::run, arg("x"), arg("y"), arg("watched"));
+}
+
+}  // namespace fastbn::bindings

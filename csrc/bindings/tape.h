@@ -1,0 +1,72 @@
+// A tape: the kernel calls of a training step, made again in one call.
+//
+//   the first steps     Python: layers, loss  ->  bindings: checks, views  ->  kernel, kernel, ...
+//   a steady step       Tape.run                                          ->  kernel, kernel, ...
+//
+// A steady step makes the same calls on the same memory each time; only its samples and labels differ.  The way
+// through layers and bindings takes 25 us where all of it is in cache, and 100 us where a batch has displaced it.
+//
+// While a tape records, in its thread, a binding hands its kernel call to perform(), which keeps it as well.
+// What could not be repeated spoils the tape: a kernel that is called otherwise (Unlocked), a copied argument.
+// Whether the layers are still what they were is for Python to say (train/steady.py).
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <vector>
+
+#include <pybind11/pybind11.h>
+
+#include "fastbn/views.h"
+
+namespace fastbn::bindings {
+
+// Puts a step's own samples in the place of those that lay elsewhere when the call was taped.
+struct Samples {
+  const void *taped = nullptr, *now = nullptr;
+
+  template <class T>
+  const T* operator()(const T* p) const {
+    return taped != nullptr && p == taped ? static_cast<const T*>(now) : p;
+  }
+  template <class T, template <class> class View>
+  View<const T> operator()(View<const T> view) const {
+    view.data = (*this)(view.data);
+    return view;
+  }
+};
+
+using TapedCall = std::function<void(const Samples&)>;
+
+// Whether a tape records in this thread.  The others do nothing where none does.
+bool taping();
+void spoil_tape();
+void put_on_tape(TapedCall call, std::initializer_list<pybind11::handle> used);
+// A number that a step returns, written by the call before.
+void tape_result(std::shared_ptr<const double> value);
+// The labels that calls read; each step puts its own there, checked for `classes` of them, before its first call.
+void tape_labels(const pybind11::handle& given, std::vector<index_t>* labels, index_t classes);
+// Those of the step, if they were made of `given`: else null, and the tape is spoilt.
+const std::vector<index_t>* taped_labels(const pybind11::handle& given);
+
+// Runs a kernel without the GIL.  The arrays and caches that it uses (handles of nothing are passed over) live as
+// long as a tape that keeps the call; what it captures it captures by value.
+template <class Call>
+void perform(std::initializer_list<pybind11::handle> used, const Call& call) {
+  if (taping()) put_on_tape(call, used);
+  const pybind11::gil_scoped_release release;
+  call(Samples{});
+}
+
+// Runs what no tape repeats without the GIL.
+class Unlocked {
+  pybind11::gil_scoped_release release_;
+
+ public:
+  Unlocked() { spoil_tape(); }
+};
+
+void register_tape(pybind11::module_& m);
+
+}  // namespace fastbn::bindings

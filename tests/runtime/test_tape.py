@@ -1,0 +1,130 @@
+"""The tape of kernel calls: what it repeats, what spoils it, and for which samples it holds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbn
+from fastbn import _core
+
+ROWS, CLASSES = 24, 5
+
+
+def batch(i: int) -> Any:
+    """The i-th scores and labels, in memory of their own."""
+    rng = np.random.default_rng(i)
+    return rng.standard_normal((ROWS, CLASSES)).astype(np.float32), rng.integers(0, CLASSES, ROWS)
+
+
+def recorded(step: Callable[[Any, Any], Any], x: Any, y: Any) -> _core.Tape:
+    tape = _core.Tape(x, y)
+    tape.start()
+    try:
+        step(x, y)
+    finally:
+        tape.stop()
+    return tape
+
+
+def loss_of(logits: Any, labels: Any) -> float:
+    return _core.cross_entropy(logits, labels)[0]
+
+
+def test_a_tape_of_one_call() -> None:
+    x, y = batch(0)
+    tape = recorded(loss_of, x, y)
+    assert tape.whole
+    for i in range(3):
+        x, y = batch(i)
+        assert tape.run(x, y, ()) == (loss_of(x, y),)
+
+
+SPOILT: dict[str, Callable[[Any, Any], Any]] = {
+    "no labels": lambda x, y: _core.gemm(x, x.T),
+    "other labels": lambda x, y: loss_of(x, y.copy()),
+    "labels twice": lambda x, y: (loss_of(x, y), loss_of(x, y)),
+    "accuracy alone": _core.accuracy,
+    "a copied argument": lambda x, y: loss_of(np.repeat(x, 2, 1)[:, ::2], y),
+    "a strided result": lambda x, y: (
+        _core.activation_forward("relu", x, np.repeat(x, 2, 1)[:, ::2]),
+        loss_of(x, y),
+    ),
+    "an update": lambda x, y: (
+        _core.sgd_update(x.copy(), x.copy(), None, 0.1),
+        loss_of(x, y),
+    ),
+    "softmax": lambda x, y: loss_of(_core.softmax(x), y),
+    "a product of its own": lambda x, y: (fastbn.matmul(x, x.T), loss_of(x, y)),
+    "a gathering": lambda x, y: (
+        _core.gather_rows(x, np.arange(3), np.zeros_like(x)),
+        loss_of(x, y),
+    ),
+    "an overlap": lambda x, y: (_core.gemm(x, np.eye(CLASSES, dtype=x.dtype), x), loss_of(x, y)),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_spoils_a_tape(name: str) -> None:
+    x, y = batch(0)
+    tape = recorded(SPOILT[name], x, y)
+    assert not tape.whole
+    assert tape.run(x, y, ()) is None
+
+
+def test_an_exception_ends_the_recording() -> None:
+    x, y = batch(0)
+    with pytest.raises(ValueError, match="label"):
+        recorded(loss_of, x, y + CLASSES)
+    tape = recorded(loss_of, x, y)
+    loss_of(x, y)  # on no tape
+    assert tape.run(x, y, ()) == (loss_of(x, y),)
+
+
+def test_a_tape_records_its_own_thread() -> None:
+    x, y = batch(0)
+
+    def step(x: Any, y: Any) -> None:
+        other = threading.Thread(target=lambda: _core.softmax(x))
+        other.start()
+        other.join()
+        loss_of(x, y)
+
+    assert recorded(step, x, y).whole
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.zeros((ROWS + 1, CLASSES), np.float32),
+        np.zeros((CLASSES, ROWS), np.float32).T,
+        np.zeros((ROWS, CLASSES), np.float64),
+        np.zeros((ROWS, CLASSES), ">f4"),
+        np.zeros((ROWS, 1, CLASSES), np.float32),
+        [[0.0] * CLASSES] * ROWS,
+    ],
+    ids=["rows", "strides", "dtype", "byte order", "dimensions", "list"],
+)
+def test_samples_of_another_form(x: Any) -> None:
+    first, y = batch(0)
+    assert recorded(loss_of, first, y).run(x, y, ()) is None
+
+
+def test_watched_dicts() -> None:
+    x, y = batch(0)
+    tape, value = recorded(loss_of, x, y), np.float64(3)
+    attributes = {"a": value, "b": None}
+    watched = ((attributes, tuple(attributes), tuple(attributes.values())),)
+    assert tape.run(x, y, watched) is not None
+    for changed in ({"a": np.float64(3)}, {"c": 1}):
+        attributes.update(changed)
+        assert tape.run(x, y, watched) is None
+        attributes["a"] = value
+        attributes.pop("c", None)
+        assert tape.run(x, y, watched) is not None
+    attributes.pop("b")
+    assert tape.run(x, y, watched) is None

@@ -1,0 +1,304 @@
+"""Steady steps: a tape holds for no step that is another, and is in nobody's way."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+import pickle
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from steady_trainers import (
+    CLASSES,
+    FEATURES,
+    ROWS,
+    batch,
+    by_layers,
+    dense,
+    make,
+    on_tape,
+    require_same,
+    whole_state,
+)
+
+from fastbn import (
+    Adam,
+    BatchNorm1d,
+    CrossEntropyLoss,
+    Linear,
+    ReLU,
+    Sequential,
+    Trainer,
+)
+
+
+def error_rate(predictions: Any, targets: Any) -> float:
+    """Be a metric that no tape knows."""
+    return float(np.mean(predictions.argmax(axis=1) != targets))
+
+
+def lend_parameters(trainer: Trainer) -> None:
+    Sequential(trainer.net)  # moves them
+
+
+def set_eps(trainer: Trainer) -> None:
+    trainer.net[1].eps = 0.1  # type: ignore[index]
+
+
+def set_momentum(trainer: Trainer) -> None:
+    trainer.net[1].momentum = 0.9  # type: ignore[index]
+
+
+def replace_statistics(trainer: Trainer) -> None:
+    trainer.net[1].running_mean = np.full(16, 7, np.float32)  # type: ignore[index]
+
+
+def stride_statistics(trainer: Trainer) -> None:
+    trainer.net[1].running_var = np.ones(32, np.float32)[::2]  # type: ignore[index]
+
+
+def ask_for_ghosts(trainer: Trainer) -> None:
+    trainer.net[1].virtual_batch_size = 6  # type: ignore[index]
+
+
+def smooth(trainer: Trainer) -> None:
+    trainer.loss.label_smoothing = 0.2  # type: ignore[attr-defined]
+
+
+def replace_loss(trainer: Trainer) -> None:
+    trainer.loss = CrossEntropyLoss(0.3)
+
+
+def replace_net(trainer: Trainer) -> None:
+    trainer.net = dense(BatchNorm1d(16), width=16)
+    trainer.optimizer = Adam(trainer.net.parameters(), lr=0.01)
+
+
+def add_metric(trainer: Trainer) -> None:
+    trainer.metrics["error_rate"] = error_rate
+
+
+def override_forward(trainer: Trainer) -> None:
+    layer = trainer.net[3]  # type: ignore[index]
+    original = layer.forward
+    layer.forward = lambda x, *, training=False: original(3 * x, training=training)
+
+
+def use_layers(trainer: Trainer) -> None:
+    y = trainer.net.forward(batch(50, (9, FEATURES))[0], training=True)
+    trainer.net.backward(y)
+
+
+def load_state(trainer: Trainer) -> None:
+    state = trainer.net.state_dict()
+    trainer.net.load_state_dict({name: value + 1 for name, value in state.items()})
+
+
+def scale_in_place(trainer: Trainer) -> None:
+    for parameter in trainer.net.parameters():
+        parameter.data *= 0.5
+
+
+def change_rate(trainer: Trainer) -> None:
+    trainer.optimizer.lr = 0.5
+
+
+CHANGES = [
+    lend_parameters,
+    set_eps,
+    set_momentum,
+    replace_statistics,
+    stride_statistics,
+    ask_for_ghosts,
+    smooth,
+    replace_loss,
+    replace_net,
+    add_metric,
+    override_forward,
+    use_layers,
+    load_state,
+    scale_in_place,
+    change_rate,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_changes_count_from_the_next_step_on(change: Callable[[Trainer], None]) -> None:
+    steady, plain = (make(dense(BatchNorm1d(16), ReLU())) for _ in range(2))
+    by_layers(plain)
+    for i in range(9):
+        if i in (3, 7):
+            for trainer in (steady, plain):
+                change(trainer)
+        assert steady._train_batch(*batch(i)) == plain._train_batch(*batch(i))
+        require_same(steady, plain)
+
+
+def test_shapes_that_take_turns() -> None:
+    """Epochs with a smaller last batch."""
+    steady, plain = (make(dense(BatchNorm1d(16), ReLU())) for _ in range(2))
+    by_layers(plain)
+    x, y = batch(0, (5 * ROWS + 7, FEATURES))
+    for trainer in (steady, plain):
+        trainer.fit(x, y, epochs=3, batch_size=ROWS, progress=False)
+    require_same(steady, plain)
+    for rows in (ROWS, 7, ROWS, ROWS, ROWS, 7, 7, 7, 1 + ROWS, ROWS):
+        assert steady.step(*batch(rows, (rows, FEATURES))) == plain.step(
+            *batch(rows, (rows, FEATURES))
+        )
+    require_same(steady, plain)
+
+
+WRONG_LABELS = {
+    "too large": np.full(ROWS, CLASSES),
+    "negative": np.full(ROWS, -1),
+    "floats": np.zeros(ROWS),
+    "one-hot": np.eye(CLASSES, dtype=int)[np.zeros(ROWS, int)],
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LABELS)
+def test_wrong_labels_change_nothing(name: str) -> None:
+    trainer, plain = (make(dense(BatchNorm1d(16), ReLU())) for _ in range(2))
+    for i in range(3):
+        trainer.step(*batch(i))
+        plain.step(*batch(i))
+    before = whole_state(trainer)
+    messages = []
+    for one in (trainer, by_layers(plain)):
+        with pytest.raises((TypeError, ValueError)) as error:
+            one.step(batch(3)[0], WRONG_LABELS[name])
+        messages.append((error.type, str(error.value)))
+        if one is trainer:
+            for key, value in whole_state(trainer).items():
+                np.testing.assert_array_equal(value, before[key], err_msg=key)
+    assert messages[0] == messages[1]
+    trainer.step(*batch(4))
+    assert on_tape(trainer)
+
+
+def test_samples_in_unusual_memory() -> None:
+    """Strides, alignment, a view of the gradients that the step overwrites."""
+    steady, plain = (make(dense(BatchNorm1d(16), ReLU())) for _ in range(2))
+    by_layers(plain)
+    for i in range(12):
+        losses = []
+        for trainer in (steady, plain):
+            x, y = batch(i)
+            wide = np.zeros((ROWS, 2 * FEATURES), np.float32)
+            raw = np.zeros(x.nbytes + 1, np.uint8)
+            if i % 4 == 1:
+                wide[:, ::2], x = x, wide[:, ::2]
+            elif i % 4 == 2:
+                odd = raw[1:].view(np.float32).reshape(x.shape)
+                odd[...], x = x, odd
+            elif i % 4 == 3:
+                place = trainer.net.parameters()[0].place
+                x = place.grad[: ROWS * FEATURES // 8].reshape(ROWS // 8, FEATURES)
+                x, y = np.ascontiguousarray(x) if i == 3 else x, y[: ROWS // 8]
+            for _ in range(3):
+                losses.append(trainer.step(x, y))
+        assert losses[:3] == losses[3:]
+        require_same(steady, plain)
+
+
+def test_samples_in_the_statistics() -> None:
+    """A tape was recorded of samples elsewhere: those may lie in nothing that it writes."""
+    nets = [Sequential(BatchNorm1d(4), Linear(4, 2, rng=0)) for _ in range(2)]
+    shared = np.arange(8, dtype=np.float32).reshape(2, 4)
+    losses = []
+    for trainer, net in zip(map(make, nets), nets, strict=True):
+        memory = shared.copy()
+        net[0].running_mean, net[0].running_var = memory[0], np.ones(4, np.float32)
+        if net is nets[1]:
+            by_layers(trainer)
+        for i in range(3):
+            x = np.random.default_rng(i).standard_normal((2, 4)).astype(np.float32)
+            trainer.step(x, np.array([0, 1]))
+        with pytest.raises(ValueError, match="running_mean overlaps x"):
+            trainer.step(memory, np.array([0, 1]))
+        losses.append(trainer.step(shared, np.array([0, 1])))
+    assert losses[0] == losses[1]
+
+
+def test_frozen_parameters_are_refused() -> None:
+    trainer = make(dense(BatchNorm1d(16), ReLU()))
+    for i in range(3):
+        trainer.step(*batch(i))
+    trainer.net.parameters()[0].grad.flags.writeable = False
+    before = trainer.net.parameters()[0].data.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        trainer.step(*batch(3))
+    np.testing.assert_array_equal(trainer.net.parameters()[0].data, before)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_layers_have_forgotten_the_batch(steps: int) -> None:
+    trainer = make(dense(BatchNorm1d(16), ReLU()))
+    for i in range(steps):
+        trainer.step(*batch(i))
+    with pytest.raises(RuntimeError, match="needs a forward"):
+        trainer.net.backward(np.zeros((ROWS, CLASSES), np.float32))
+
+
+def test_the_net_can_be_used_between_steps() -> None:
+    """Results of the user's own forward stay his while the tape runs."""
+    steady, plain = (make(dense(BatchNorm1d(16), ReLU())) for _ in range(2))
+    by_layers(plain)
+    for i in range(6):
+        mine = [t.net.forward(batch(90)[0], training=i % 2 == 1) for t in (steady, plain)]
+        kept = mine[0].copy()
+        assert steady.step(*batch(i)) == plain.step(*batch(i))
+        assert steady.evaluate(*batch(91)) == plain.evaluate(*batch(91))
+        np.testing.assert_array_equal(mine[0], kept)
+        np.testing.assert_array_equal(mine[0], mine[1])
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+def test_copies_of_a_trainer(way: Callable[[Trainer], Trainer]) -> None:
+    trainer = make(dense(BatchNorm1d(16), ReLU()))
+    for i in range(3):
+        trainer.step(*batch(i))
+    twin = way(trainer)
+    for i in range(3, 7):
+        assert trainer.step(*batch(i)) == twin.step(*batch(i))
+    assert on_tape(trainer)
+    assert on_tape(twin)
+
+
+def test_a_trainer_can_be_freed() -> None:
+    """Also where its net knows it."""
+    trainer = make(dense(BatchNorm1d(16), ReLU()))
+    trainer.net.trainer = trainer  # type: ignore[attr-defined]
+    for i in range(4):
+        trainer.step(*batch(i))
+    assert on_tape(trainer)
+    alive = weakref.ref(trainer)
+    del trainer
+    gc.collect()
+    assert alive() is None
+
+
+def test_two_threads_of_one_trainer() -> None:
+    """No order of their updates is right, but none may crash or deadlock."""
+    trainer = make(dense(BatchNorm1d(256), ReLU(), width=256))
+    x, y = batch(0, (256, FEATURES))
+    for _ in range(3):
+        trainer.step(x, y)
+
+    def train() -> None:
+        for i in range(200):
+            with contextlib.suppress(RuntimeError):  # the layers have forgotten what was another's
+                trainer.step(x, np.roll(y, i))
+
+    threads = [threading.Thread(target=train) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert np.isfinite(trainer.step(x, y))
