@@ -96,8 +96,10 @@ void pack_a(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stri
             index_t tile) {
   const index_t whole = row_stride == 1 ? m / kGemmRows * kGemmRows : 0;
   // Contiguous along m: some steps of all tiles at a time, so that a cache line of A, which two or
-  // more tiles share, is fetched once.
-  constexpr index_t kSteps = 8;
+  // more tiles share, is fetched once.  Prefetchers lose each step's lines where its rows end: those of the steps
+  // that come are asked for (784 x 160 of 1024 rows from L3 120 us, with 8 and 16 steps ahead 94 and 85; the
+  // product 1.01 times as fast; Zen 4).
+  constexpr index_t kSteps = 8, kAhead = 16, kLine = 64 / sizeof(T);
   for (index_t p0 = 0; p0 < k && whole > 0; p0 += kSteps) {
     const index_t steps = k - p0 < kSteps ? k - p0 : kSteps;
     for (index_t i = 0; i < whole; i += kGemmRows) {
@@ -105,6 +107,7 @@ void pack_a(index_t m, index_t k, const T* a, index_t row_stride, index_t k_stri
       T* to = packed + i / kGemmRows * tile + p0 * kGemmRows;
       for (index_t p = 0; p < steps; ++p, from += k_stride, to += kGemmRows) {
         __builtin_memcpy(to, from, kGemmRows * sizeof(T));
+        if (i % kLine == 0) __builtin_prefetch(from + kAhead * k_stride);
       }
     }
   }
