@@ -13,7 +13,7 @@
 //                                             of its own
 //
 // One region forward and two backward, where the layers one by one have two and four or more.  Of so
-// many rows that L2 keeps one tile's width, and backward of a few, the operations follow one another instead.
+// many rows that L2 keeps a tile's width or two, and backward of a few, the operations follow one another instead.
 #include "fastbn/linear_batchnorm.h"
 
 #include <algorithm>
@@ -38,6 +38,11 @@ constexpr index_t kPanelBytes = 768 * 1024;
 // 1.14 and 1.2 to 1.3 times as long backward, 1.03 to 1.07 times forward at 1,024; four and eight tiles were no
 // better.
 constexpr index_t kLeastTiles = 6;
+
+// Of fewer tiles that L2 keeps products read x so often that a pass over z is less.  Backward already of so many: each
+// thread would pack all of x for its columns of the weight's gradient, where gemm() has each pack some of it (a training
+// step at 1,024 and 2,048 rows 1.01 and 1.02 times as fast, at 512 1.00; two threads of Zen 4).
+constexpr index_t kFewTiles = 2;
 
 // Of so few rows the gradient of the weight is by far the largest array, and is written fastest if threads
 // share its rows, as gemm() mostly has them do of so many steps of k, not its columns (784 x 512 at 8 and 16 rows: 1.5 and
@@ -80,8 +85,7 @@ BatchNormStatistics<T> from_channel(BatchNormStatistics<T> s, index_t j) {
 struct Panels {
   index_t cols, width;
   int parts;
-  // One tile is all that L2 keeps: products read x so often that a pass over z is less.
-  bool narrow;
+  index_t tiles;  // that L2 keeps
 
   template <class T>
   static Panels of(index_t rows, index_t inner, index_t cols, T /*dtype*/) {
@@ -91,7 +95,7 @@ struct Panels {
     const index_t most = kPanelBytes / (2 * rows * index_t{sizeof(T)});
     const index_t width = std::max(kLeastTiles * tile, most / tile * tile);
     const int parts = threads_for((cols + tile - 1) / tile, flop, kFlopPerThread);
-    return {cols, std::min(width, rounded_up(cols, kChannelPadding)), parts, most < 2 * tile};
+    return {cols, std::min(width, rounded_up(cols, kChannelPadding)), parts, most / tile};
   }
 
   // body(first column, columns, thread) for each panel
@@ -136,7 +140,7 @@ void linear_batch_norm_training(const Matrix<const T>& x, const Matrix<const T>&
                                 const Matrix<T>& z, const Matrix<T>& y,
                                 const BatchNormStatistics<T>& statistics) {
   const Panels panels = Panels::of(x.rows, x.cols, z.cols, T());
-  if (panels.narrow) {
+  if (panels.tiles < kFewTiles) {
     GemmOptions<T> options;
     options.columns.bias = bias;
     gemm(x, weight, z, options);
@@ -233,7 +237,7 @@ void linear_batch_norm_backward(const Matrix<const T>& dy, const Matrix<const T>
     sums_of_nothing(to);
   } else {
     const Panels panels = Panels::of(x.rows, x.cols, z.cols, T());
-    if (x.rows <= kFewRows || (panels.narrow && to.dx.data)) {
+    if (x.rows <= kFewRows || panels.tiles <= kFewTiles) {
       backward_in_turn(dy, x, z, statistics, training, relu, to);
     } else {
       backward_panels(dy, x, z, statistics, training, relu, to, panels);
