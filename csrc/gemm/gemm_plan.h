@@ -132,6 +132,12 @@ index_t panels_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& a) {
   return double_pumped(kern) && streams ? 6 : 1;
 }
 
+// Whether columns of A are packed for so many columns of C, if k and C's rows are not few.
+template <class T>
+bool packs_columns(const GemmKernels<T>& kern, const Matrix<const T>& a, index_t cols) {
+  return a.col_stride != 1 && cols > panels_unpacked(kern, a) * kern.vectors * kern.width;
+}
+
 // Contiguous rows a multiple of a page apart.
 template <class T>
 bool crowded(const Matrix<const T>& a) {
@@ -287,8 +293,8 @@ struct Plan {
     // one another before the second panel needs them (512 x 512 x 1024: 60 GFLOP/s, packed 117; with 32
     // steps 87 and 100, with 16 89 and 87).  Packed A costs one pass and serves every panel.
     const bool dense = a.row_stride == 1 && std::abs(a.col_stride) * index_t{sizeof(T)} < kDense;
-    pack_a = !by_rows && !in_pieces(kern, c.rows) && a.col_stride != 1 && !dense &&
-             k >= kLeastToPackA && c.rows > kern.mr && c.cols > panels_unpacked(kern, a) * nr;
+    pack_a = !by_rows && !in_pieces(kern, c.rows) && !dense && k >= kLeastToPackA &&
+             c.rows > kern.mr && packs_columns(kern, a, c.cols);
     // The lines of such rows share a set of L1 with those that are read of B (1024 x 1024 at 12 rows: 62
     // GFLOP/s, packed 109; of eight rows packing lost as often as it won).
     if (turn_b && crowded(a)) pack_a = c.rows > kern.mr;
