@@ -17,6 +17,7 @@
 #include "fastbn/linear_batchnorm.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "batchnorm/batchnorm_args.h"
 #include "batchnorm/serial.h"
@@ -123,8 +124,8 @@ template <class T>
 void linear_batch_norm_inference(const Matrix<const T>& x, const Matrix<const T>& weight,
                                  const T* bias, const BatchNormParameters<T>& parameters,
                                  const T* mean, const T* var, const Matrix<T>& y) {
-  const Workspace workspace(sizeof(T) * 6 * static_cast<std::size_t>(y.cols));
-  T* p = workspace.as<T>();
+  std::vector<T> statistics(6 * static_cast<std::size_t>(y.cols));
+  T* p = statistics.data();
   const index_t c = y.cols;
   const BatchNormStatistics<T> s{p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c};
   fill_inference_statistics(c, parameters, mean, var, s);

@@ -1,44 +1,50 @@
 #include "runtime/workspace.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 namespace fastbn {
 namespace {
 
 constexpr std::size_t kPage = 4096;
 
-struct Cache {
-  void* data = nullptr;
-  std::size_t bytes = 0;
-  ~Cache() { std::free(data); }
+// The blocks that a thread keeps, the larger one first.
+struct Kept {
+  Workspace::Block larger, smaller;
+
+  ~Kept() {
+    std::free(larger.data);
+    std::free(smaller.data);
+  }
+  // The smallest that is large enough, or none.
+  Workspace::Block take(std::size_t bytes) {
+    if (smaller.bytes >= bytes) return std::exchange(smaller, {});
+    if (larger.bytes >= bytes) return std::exchange(larger, std::exchange(smaller, {}));
+    return {};
+  }
+  void put(Workspace::Block block) {
+    if (block.bytes > larger.bytes) std::swap(block, larger);
+    if (block.bytes > smaller.bytes) std::swap(block, smaller);
+    std::free(block.data);
+  }
 };
-thread_local Cache cache;
+thread_local Kept kept;
 
 }  // namespace
 
-Workspace::Workspace(std::size_t bytes) : data_(nullptr), bytes_(0) {
+Workspace::Workspace(std::size_t bytes) {
   if (bytes == 0) return;
-  if (cache.bytes >= bytes) {
-    data_ = cache.data;
-    bytes_ = cache.bytes;
-    cache.data = nullptr;
-    cache.bytes = 0;
-    return;
-  }
-  bytes_ = (bytes + kPage - 1) / kPage * kPage;
-  data_ = std::aligned_alloc(kPage, bytes_);
-  if (!data_) throw std::bad_alloc();
+  block_ = kept.take(bytes);
+  if (block_.data) return;
+  block_.bytes = (bytes + kPage - 1) / kPage * kPage;
+  block_.data = std::aligned_alloc(kPage, block_.bytes);
+  if (!block_.data) throw std::bad_alloc();
 }
 
 Workspace::~Workspace() {
-  if (bytes_ > cache.bytes) {
-    std::free(cache.data);
-    cache.data = data_;
-    cache.bytes = bytes_;
-  } else {
-    std::free(data_);
-  }
+  kept.put(block_);
 }
 
 }  // namespace fastbn
