@@ -193,6 +193,8 @@ class Trainer:
     def step(self, x: Array, y: Array) -> float:
         """Make one update from one batch, outside of any epoch; the history does not count it.
 
+        Afterwards `Parameter.grad` has the batch's gradients; the layers have forgotten the batch.
+
         Parameters
         ----------
         x : ndarray, shape (batch, ...)
