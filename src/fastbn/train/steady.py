@@ -47,6 +47,7 @@ Watched: TypeAlias = tuple[tuple[dict[str, Any], tuple[str, ...], tuple[Any, ...
 _ALL_KERNELS = frozenset(
     (BatchNorm1d, BatchNorm2d, Flatten, GELU, LeakyReLU, Linear, ReLU, Sequential, Sigmoid, Tanh)
 )
+_NOTHING = None, None, None
 _METHODS = frozenset(("forward", "backward", "backward_parameters", "forget"))
 
 
@@ -55,7 +56,7 @@ class SteadyStep:
 
     def __init__(self) -> None:
         self._tape: _core.Tape | None = None
-        self._of: tuple[object, ...] = ()  # net, loss and metrics of the tape
+        self._of: tuple[object, object, object] = _NOTHING  # net, loss and metrics of the tape
         self._names: tuple[str, ...] = ()
         self._watched: Watched = ()  # what the tape holds for: attributes, as they were
         self._form: object = None  # of the last samples that went by layers
@@ -63,11 +64,12 @@ class SteadyStep:
 
     def run(self, trainer: Trainer, x: Array, y: Array) -> Logs:
         """Forward and backward; return the loss and the metrics.  The layers forget the batch."""
-        tape = self._tape
+        tape, (net, loss, metrics) = self._tape, self._of
         if tape is not None:
-            values = self._replay(tape, trainer, x, y)
-            if values is not None:
-                return values
+            if trainer.net is net and trainer.loss is loss and trainer.metrics is metrics:
+                results = tape.run(x, y, self._watched)
+                if results is not None:
+                    return dict(zip(self._names, results, strict=True))
             self._drop()
         form = x.shape, x.strides, x.dtype
         recurs = form == self._form and form != self._refused
@@ -78,15 +80,9 @@ class SteadyStep:
         trainer.net.forget()
         return values
 
-    def _replay(self, tape: _core.Tape, trainer: Trainer, x: Array, y: Array) -> Logs | None:
-        if any(now is not then for now, then in zip(_parts(trainer), self._of, strict=True)):
-            return None
-        values = tape.run(x, y, self._watched)
-        return None if values is None else dict(zip(self._names, values, strict=True))
-
     def _drop(self) -> None:
         """Give the tape's memory back to the layers."""
-        self._tape, self._of, self._watched, self._form = None, (), (), None
+        self._tape, self._of, self._watched, self._form = None, _NOTHING, (), None
 
     def _record(self, trainer: Trainer, x: Array, y: Array) -> Logs:
         tape = _core.Tape(x, y)
@@ -99,17 +95,14 @@ class SteadyStep:
         if not tape.whole or tape.results != len(values):  # of one class accuracy is NumPy's
             self._refused = self._form
             return values
-        self._tape, self._of, self._names = tape, _parts(trainer), tuple(values)
+        self._of = trainer.net, trainer.loss, trainer.metrics
+        self._tape, self._names = tape, tuple(values)
         attributes = [vars(layer) for layer in _descend(trainer.net)]
         self._watched = _watch([*attributes, vars(trainer.loss), trainer.metrics])
         return values
 
     def __reduce__(self) -> tuple[type[SteadyStep], tuple[()]]:
         return SteadyStep, ()  # a copy records its own
-
-
-def _parts(trainer: Trainer) -> tuple[object, ...]:
-    return trainer.net, trainer.loss, trainer.metrics
 
 
 def _watch(dicts: Iterable[dict[str, Any]]) -> Watched:
