@@ -190,7 +190,7 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
     void* const counter = count.counter();
     perform({x, handle_of(gamma), handle_of(beta), handle_of(weights), y, cache_object, mean_object,
              var_object, count_object},
-            [=](const Samples& now) {
+            [=](const Operands& now) {
               batch_norm_training(now(xv), parameters, yv, statistics, counting);
               if (tracks) {
                 update_running(channels, n.data(), groups, taken, statistics, running_mean,
@@ -245,7 +245,7 @@ py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNo
     }
     const bool training = cache.training, relu = cache.relu;
     const auto counting = cache.counting<T>();
-    perform({dy, cache.x, dx, gamma_to, beta_to, on_tape(cache)}, [=](const Samples& now) {
+    perform({dy, cache.x, dx, gamma_to, beta_to, on_tape(cache)}, [=](const Operands& now) {
       batch_norm_backward(now(dyv), now(xv), statistics, training, relu, dxv, g, b, counting);
     });
   });

@@ -82,7 +82,7 @@ py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object
     void* const counter = count.counter();
     perform({x, weight, handle_of(bias), handle_of(gamma), handle_of(beta), z_to, y_to,
              cache_object, mean_object, var_object, count_object},
-            [=](const Samples& now) {
+            [=](const Operands& now) {
               linear_batch_norm_training(now(xv), wv, b, parameters, zv, yv, statistics);
               if (tracks) {
                 update_running(channels, &n, 1, taken, statistics, running_mean, running_var);
@@ -197,7 +197,7 @@ py::tuple linear_batch_norm_backward_binding(
     const bool training = cache.training, relu = cache.relu;
     perform({dy, x, weight, z, dx.array(), dz.array(), dweight.array(), dbias.array(),
              dgamma.array(), dbeta.array(), on_tape(cache)},
-            [=](const Samples& now) {
+            [=](const Operands& now) {
               linear_batch_norm_backward(dyv, now(xv), wv, zv, statistics, training, relu,
                                          gradients);
             });
@@ -230,7 +230,7 @@ py::tuple linear_backward_binding(const py::object& dy_object, const py::object&
     const auto dyv = matrix<const T>(dy), xv = matrix<const T>(x), wv = matrix<const T>(weight);
     const auto dwv = matrix<T>(dweight.strided()), dxv = matrix<T>(dx.strided());
     T* const to_bias = data<T>(dbias.contiguous());
-    perform({dy, x, weight, dx.array(), dweight.array(), dbias.array()}, [=](const Samples& now) {
+    perform({dy, x, weight, dx.array(), dweight.array(), dbias.array()}, [=](const Operands& now) {
       gemm(transposed(now(xv)), dyv, dwv, GemmOptions<T>{});
       if (need_dbias) column_sums(dyv, to_bias);
       if (need_dx) gemm(dyv, transposed(wv), dxv, GemmOptions<T>{});

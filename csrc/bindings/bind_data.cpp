@@ -89,7 +89,7 @@ py::array rescale_binding(const py::array& x_object, const py::array& out, doubl
     const auto* const from = static_cast<const unsigned char*>(x.data());
     T* const to = data<T>(target);
     const index_t n = x.size();
-    perform({x, target}, [=](const Samples& now) {
+    perform({x, target}, [=](const Operands& now) {
       rescale(n, now(from), to, static_cast<T>(scale), static_cast<T>(offset));
     });
   });

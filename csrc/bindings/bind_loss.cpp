@@ -1,4 +1,4 @@
-// Classification: the cross-entropy of scores and labels, its gradient, and the share of right answers.
+// Losses: the cross-entropy of scores and labels, and the share of right answers; the mean squared error.
 #include <limits>
 #include <memory>
 #include <utility>
@@ -35,6 +35,12 @@ struct CrossEntropyCache {
   double smoothing;
 };
 
+void require_apart(const Output& out, const py::array& input, const char* name) {
+  if (may_overlap(input, out.array())) {
+    throw py::value_error("the result overlaps " + std::string(name));
+  }
+}
+
 py::tuple cross_entropy_binding(const py::object& logits_object, const py::object& labels_object,
                                 double smoothing) {
   const py::array logits = contiguous_input(logits_object, "logits");
@@ -59,7 +65,7 @@ py::tuple cross_entropy_binding(const py::object& logits_object, const py::objec
     using T = decltype(zero);
     const T* const x = data<T>(logits);
     T* const statistics = data<T>(cache->statistics);
-    perform({logits, cache_object}, [=](const Samples& now) {
+    perform({logits, cache_object}, [=](const Operands& now) {
       *loss = cross_entropy(rows, cols, now(x), cache->labels.data(), smoothing, statistics,
                             statistics + rows);
     });
@@ -82,7 +88,7 @@ py::array cross_entropy_backward_binding(const py::object& cache_object,
     using T = decltype(zero);
     const T *const x = data<T>(logits), *const statistics = data<T>(cache->statistics);
     T* const to = data<T>(dlogits);
-    perform({logits, dlogits, cache_object}, [=](const Samples& now) {
+    perform({logits, dlogits, cache_object}, [=](const Operands& now) {
       cross_entropy_backward(rows, cols, now(x), cache->labels.data(), cache->smoothing, statistics,
                              statistics + rows, to);
     });
@@ -106,13 +112,59 @@ double accuracy_binding(const py::object& logits_object, const py::object& label
     using T = decltype(zero);
     const T* const x = data<T>(logits);
     const index_t* const given = labels.data();
-    perform({logits}, [=](const Samples& now) {
+    perform({logits}, [=](const Operands& now) {
       const index_t* const right = taped ? taped->data() : given;
       *share = double(count_right(rows, cols, now(x), right)) / double(rows);
     });
   });
   tape_result(share);
   return *share;
+}
+
+// The mean of (predictions - targets)^2; the differences go to `difference`.
+py::tuple squared_error_binding(const py::object& predictions_object,
+                                const py::object& targets_object,
+                                const py::object& difference_object) {
+  const py::array predictions = contiguous_input(predictions_object, "predictions");
+  const py::array targets = contiguous_input(targets_object, "targets");
+  require_same_dtype(predictions, "predictions", targets, "targets");
+  require_shape(targets, "targets", shape_of(predictions), "the shape of predictions");
+  const index_t n = predictions.size();
+  if (n == 0) {
+    throw py::value_error("the mean of no elements is not defined, got shape " +
+                          to_string(shape_of(predictions)));
+  }
+  Output difference = Output::lendable(difference_object, "difference", is_float32(predictions),
+                                       shape_of(predictions));
+  require_apart(difference, predictions, "predictions"),
+      require_apart(difference, targets, "targets");
+  const py::array to_array = difference.contiguous();
+  tape_targets(targets_object);
+  const auto loss = std::make_shared<double>();
+  with_dtype(predictions, [&](auto zero) {
+    using T = decltype(zero);
+    const T *const x = data<T>(predictions), *const t = data<T>(targets);
+    T* const to = data<T>(to_array);
+    perform({predictions, targets, to_array},
+            [=](const Operands& now) { *loss = squared_error(n, now(x), now(t), to) / double(n); });
+  });
+  tape_result(loss);
+  return py::make_tuple(*loss, difference.take());
+}
+
+py::array scale_binding(const py::object& x_object, double factor, const py::object& out_object) {
+  const py::array x = contiguous_input(x_object, "x");
+  Output out = Output::lendable(out_object, "out", is_float32(x), shape_of(x));
+  require_apart(out, x, "x");
+  const py::array y = out.contiguous();
+  with_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const T* const from = data<T>(x);
+    T* const to = data<T>(y);
+    const index_t n = x.size();
+    perform({x, y}, [=](const Operands& now) { scale(n, now(from), static_cast<T>(factor), to); });
+  });
+  return out.take();
 }
 
 }  // namespace
@@ -124,6 +176,9 @@ void register_loss(py::module_& m) {
         arg("label_smoothing") = 0.0);
   m.def("cross_entropy_backward", &cross_entropy_backward_binding, arg("cache"),
         arg("out") = py::none());
+  m.def("squared_error", &squared_error_binding, arg("predictions"), arg("targets"),
+        arg("difference") = py::none());
+  m.def("scale", &scale_binding, arg("x"), arg("factor"), arg("out") = py::none());
   m.def("accuracy", &accuracy_binding, arg("logits"), arg("labels"));
 }
 

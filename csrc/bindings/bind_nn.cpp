@@ -52,7 +52,7 @@ py::array activation_forward_binding(const std::string& name, const py::object& 
     const T* const from = data<T>(x);
     T* const to = data<T>(y);
     const index_t n = x.size();
-    perform({x, y}, [=](const Samples& now) {
+    perform({x, y}, [=](const Operands& now) {
       activation_forward(kind, n, now(from), to, static_cast<T>(slope));
     });
   });
@@ -84,7 +84,7 @@ py::array activation_backward_binding(const std::string& name, const py::object&
     const T *const d = data<T>(dy), *const s = data<T>(saved);
     T* const to = data<T>(dx);
     const index_t n = dy.size();
-    perform({dy, saved, dx}, [=](const Samples& now) {
+    perform({dy, saved, dx}, [=](const Operands& now) {
       activation_backward(kind, n, d, now(s), to, static_cast<T>(slope));
     });
   });

@@ -14,13 +14,15 @@
 namespace fastbn::bindings {
 namespace {
 
-// What all samples have in common that one tape takes: they differ in where they lie.
+// Samples or targets as the taped step had them.  Those of other steps differ in where they lie.
 struct Form {
+  const void* taped;
   int type_number;
   Shape shape, strides;
 
   explicit Form(const py::array& x)
-      : type_number(x.dtype().num()),
+      : taped(x.data()),
+        type_number(x.dtype().num()),
         shape(shape_of(x)),
         strides(x.strides(), x.strides() + x.ndim()) {}
 
@@ -43,14 +45,14 @@ thread_local Tape* recording = nullptr;
 
 class Tape {
  public:
-  Tape(const py::array& x, const py::object& y) : form_(x), samples_(x.data()), y_(y) {
+  Tape(const py::array& x, const py::object& y) : samples_(x), y_(y) {
     whole_ = is_contiguous(x) && is_plain(x);  // of other samples layers make copies
   }
 
   void start() { before_ = std::exchange(recording, this); }
   void stop() {
     recording = before_;
-    whole_ = whole_ && labels_ != nullptr;
+    whole_ = whole_ && (labels_ != nullptr) != targets_.has_value();
     y_ = py::none();
   }
   bool whole() const { return whole_; }
@@ -66,6 +68,10 @@ class Tape {
     if (!given.is(y_) || labels_ != nullptr) return spoil();
     labels_ = labels, classes_ = classes;
   }
+  void read_targets(const py::handle& given) {
+    if (!given.is(y_) || !py::isinstance<py::array>(given) || targets_) return spoil();
+    targets_.emplace(py::reinterpret_borrow<py::array>(given));
+  }
   const std::vector<index_t>* labels_of(const py::handle& given) {
     if (given.is(y_) && labels_ != nullptr) return labels_;
     spoil();
@@ -77,11 +83,12 @@ class Tape {
 
  private:
   void hold(const py::handle& object);
-  bool fits(const py::array& x) const;
+  bool holds(const py::array& x, const py::object& y) const;
+  bool fits(const Form& form, const py::array& x) const;
 
-  Form form_;
-  const void* samples_;  // where those of the taped step lay
-  py::object y_;         // its labels, while it records
+  Form samples_;
+  std::optional<Form> targets_;
+  py::object y_;  // labels or targets of the taped step, while it records
   Tape* before_ = nullptr;
   bool whole_;
   std::vector<TapedCall> calls_;
@@ -93,7 +100,7 @@ class Tape {
   std::atomic_flag runs_ = ATOMIC_FLAG_INIT;
 };
 
-// But for the samples, which are each step's own.
+// But for the samples and targets, which are each step's own.
 void Tape::hold(const py::handle& object) {
   if (!object || object.is_none()) return;
   if (!py::isinstance<py::array>(object)) {
@@ -101,17 +108,28 @@ void Tape::hold(const py::handle& object) {
     return;
   }
   auto array = py::reinterpret_borrow<py::array>(object);
-  if (array.data() == samples_) return;
+  if (array.data() == samples_.taped || (targets_ && array.data() == targets_->taped)) return;
   const bool writeable = array.writeable();
   arrays_.push_back({std::move(array), writeable});
 }
 
-// A parameter that moves leaves a read-only array behind; samples may lie in nothing that a call writes.
-bool Tape::fits(const py::array& x) const {
-  if (!form_.fits(x)) return false;
-  return std::all_of(arrays_.begin(), arrays_.end(), [&](const Used& used) {
-    return used.array.writeable() == used.writeable && bounds_apart(x, used.array);
+// Samples and targets may lie in nothing that a call writes.
+bool Tape::fits(const Form& form, const py::array& x) const {
+  return form.fits(x) && std::all_of(arrays_.begin(), arrays_.end(),
+                                     [&](const Used& used) { return bounds_apart(x, used.array); });
+}
+
+// A parameter that moves leaves a read-only array behind.  Targets that were the samples must be so again, since calls
+// cannot tell which they read, and others must not have become them.
+bool Tape::holds(const py::array& x, const py::object& y) const {
+  const bool unmoved = std::all_of(arrays_.begin(), arrays_.end(), [](const Used& used) {
+    return used.array.writeable() == used.writeable;
   });
+  if (!unmoved || !fits(samples_, x)) return false;
+  if (!targets_) return true;
+  if (!py::isinstance<py::array>(y)) return false;
+  const auto t = py::reinterpret_borrow<py::array>(y);
+  return fits(*targets_, t) && (targets_->taped == samples_.taped) == (t.data() == x.data());
 }
 
 // Whether dicts still hold the very values that they held: triples of a dict, its keys and its values.
@@ -151,12 +169,16 @@ py::object Tape::run(const py::object& x_object, const py::object& y, const py::
   if (!whole_ || !py::isinstance<py::array>(x_object)) return py::none();
   const auto x = py::reinterpret_borrow<py::array>(x_object);
   const Turn turn(runs_);
-  if (!turn.mine() || !fits(x) || !unchanged(watched)) return py::none();
-  *labels_ = checked_labels(y, static_cast<index_t>(labels_->size()), classes_);
-  const Samples samples{samples_, x.data()};
+  if (!turn.mine() || !holds(x, y) || !unchanged(watched)) return py::none();
+  Operands operands{{samples_.taped, x.data()}, {}};
+  if (targets_) {
+    operands.targets = {targets_->taped, py::reinterpret_borrow<py::array>(y).data()};
+  } else {
+    *labels_ = checked_labels(y, static_cast<index_t>(labels_->size()), classes_);
+  }
   {
     const py::gil_scoped_release release;
-    for (const TapedCall& call : calls_) call(samples);
+    for (const TapedCall& call : calls_) call(operands);
   }
   py::tuple values(results_.size());
   for (std::size_t i = 0; i < results_.size(); ++i) values[i] = py::float_(*results_[i]);
@@ -179,6 +201,9 @@ void tape_result(std::shared_ptr<const double> value) {
 }
 void tape_labels(const py::handle& given, std::vector<index_t>* labels, index_t classes) {
   if (recording) recording->read_labels(given, labels, classes);
+}
+void tape_targets(const py::handle& given) {
+  if (recording) recording->read_targets(given);
 }
 const std::vector<index_t>* taped_labels(const py::handle& given) {
   return recording ? recording->labels_of(given) : nullptr;

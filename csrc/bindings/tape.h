@@ -3,7 +3,7 @@
 //   the first steps     Python: layers, loss  ->  bindings: checks, views  ->  kernel, kernel, ...
 //   a steady step       Tape.run                                          ->  kernel, kernel, ...
 //
-// A steady step makes the same calls on the same memory each time; only its samples and labels differ.  The way
+// A steady step makes the same calls on the same memory each time; only its samples and targets differ.  The way
 // through layers and bindings takes 25 us where all of it is in cache, and 100 us where a batch has displaced it.
 //
 // While a tape records, in its thread, a binding hands its kernel call to perform(), which keeps it as well.
@@ -22,13 +22,19 @@
 
 namespace fastbn::bindings {
 
-// Puts a step's own samples in the place of those that lay elsewhere when the call was taped.
-struct Samples {
-  const void *taped = nullptr, *now = nullptr;
+// Puts a step's own samples and targets in the place of those that lay elsewhere when the call was taped.
+struct Operands {
+  struct Place {
+    const void *taped = nullptr, *now = nullptr;
+  };
+  Place samples, targets;
 
   template <class T>
   const T* operator()(const T* p) const {
-    return taped != nullptr && p == taped ? static_cast<const T*>(now) : p;
+    for (const Place& place : {samples, targets}) {
+      if (place.taped != nullptr && p == place.taped) return static_cast<const T*>(place.now);
+    }
+    return p;
   }
   template <class T, template <class> class View>
   View<const T> operator()(View<const T> view) const {
@@ -37,7 +43,7 @@ struct Samples {
   }
 };
 
-using TapedCall = std::function<void(const Samples&)>;
+using TapedCall = std::function<void(const Operands&)>;
 
 // Whether a tape records in this thread.  The others do nothing where none does.
 bool taping();
@@ -47,7 +53,9 @@ void put_on_tape(TapedCall call, std::initializer_list<pybind11::handle> used);
 void tape_result(std::shared_ptr<const double> value);
 // The labels that calls read; each step puts its own there, checked for `classes` of them, before its first call.
 void tape_labels(const pybind11::handle& given, std::vector<index_t>* labels, index_t classes);
-// Those of the step, if they were made of `given`: else null, and the tape is spoilt.
+// The targets that calls read where they lie, instead of labels.
+void tape_targets(const pybind11::handle& given);
+// The labels of the step, if they were made of `given`: else null, and the tape is spoilt.
 const std::vector<index_t>* taped_labels(const pybind11::handle& given);
 
 // Runs a kernel without the GIL.  The arrays and caches that it uses (handles of nothing are passed over) live as
@@ -56,7 +64,7 @@ template <class Call>
 void perform(std::initializer_list<pybind11::handle> used, const Call& call) {
   if (taping()) put_on_tape(call, used);
   const pybind11::gil_scoped_release release;
-  call(Samples{});
+  call(Operands{});
 }
 
 // Runs what no tape repeats without the GIL.

@@ -54,6 +54,9 @@ struct NNKernels {
   void (*cross_entropy_backward)(index_t rows, index_t cols, const T* x,
                                  CrossEntropyTargets<T> targets, const T* maximum, const T* exp_sum,
                                  double scale, T* dx);
+  // The sum of (x - t)^2; x - t goes to `difference`, which may be x or t.
+  double (*squared_error)(index_t n, const T* x, const T* t, T* difference);
+  void (*scale)(index_t n, const T* x, T factor, T* y);  // y = x factor; they may be the same
   void (*sgd)(index_t n, T* p, const T* g, T* velocity, SgdStep<T> step);  // velocity may be null
   void (*adam)(index_t n, T* p, const T* g, T* m, T* v, AdamStep<T> step);
   void (*rescale)(index_t n, const unsigned char* x, T* y, T scale, T offset);

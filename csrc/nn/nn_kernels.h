@@ -6,6 +6,7 @@
 #include "nn/optimizer_kernel.h"
 #include "nn/rescale_kernel.h"
 #include "nn/softmax_kernel.h"
+#include "nn/squared_error_kernel.h"
 
 namespace fastbn {
 namespace {
@@ -22,6 +23,8 @@ constexpr NNKernels<T> nn_kernels() {
       softmax_backward<T>,
       cross_entropy<T>,
       cross_entropy_backward<T>,
+      squared_error<T>,
+      scale<T>,
       sgd<T>,
       adam<T>,
       rescale<T>,

@@ -37,7 +37,7 @@ class Tape:
     """The kernel calls of one training step, which `run` makes again on the same memory.
 
     They are those that this thread makes between `start` and `stop`, and read the samples `x` and
-    the labels `y`; results are the loss and the accuracy, in the order of their calls.
+    the labels or targets `y`; results are the loss and the accuracy, in the order of their calls.
     """
 
     def __init__(self, x: Array, y: Array) -> None: ...
@@ -57,8 +57,9 @@ class Tape:
     ) -> tuple[float, ...] | None:
         """Make one step; None, and nothing is done, where the tape does not hold for it.
 
-        It does where x has the shape, strides and dtype of the first one, each dict of `watched`
-        still its keys and its very values, and no other thread runs it.
+        It does where x, and y if it is no vector of labels, have the shape, strides and dtype of
+        the first ones, each dict of `watched` still its keys and its very values, and no other
+        thread runs it.
         """
 
 # -- gemm ----------------------------------------------------------------------------------------
@@ -211,6 +212,14 @@ def cross_entropy(
     """Mean over the rows of (N, classes) logits; integer labels (N,), 0 <= label < classes."""
 
 def cross_entropy_backward(cache: CrossEntropyCache, out: Out = None) -> Array: ...
+def squared_error(
+    predictions: Array, targets: Array, difference: Out = None
+) -> tuple[float, Array]:
+    """Compute the mean of the squared differences, and the differences."""
+
+def scale(x: Array, factor: float, out: Out = None) -> Array:
+    """Multiply by a number, which is rounded to the dtype of `x`."""
+
 def accuracy(logits: Array, labels: NDArray[np.integer[Any]]) -> float:
     """Compute the share of rows whose largest logit is at their label; NaN of no row."""
 

@@ -114,23 +114,19 @@ class MSELoss(Loss):
 
     def __init__(self) -> None:
         super().__init__()
-        self._difference, self._terms = _core.Workspace(), _core.Workspace()
+        self._difference = _core.Workspace()
 
     def forward(self, predictions: Array, targets: Array) -> float:
         """``mean((predictions - targets)**2)``; see `Loss.forward`."""
         _check_pair(predictions, targets)
         self._saved = None
-        shape, dtype = predictions.shape, predictions.dtype
-        difference = np.subtract(predictions, targets, out=self._difference.lend(shape, dtype))
-        self._saved = difference
-        return _mean(np.square(difference, out=self._terms.lend(shape, dtype)))
+        loss, self._saved = _core.squared_error(predictions, targets, self._difference)
+        return loss
 
     def backward(self) -> Array:
         """``2 * (predictions - targets) / size``; see `Loss.backward`."""
         difference: Array = self._recall()
-        dx = self._dx.lend(difference.shape, difference.dtype)
-        np.multiply(difference, 2.0 / difference.size, out=dx)
-        return dx
+        return _core.scale(difference, 2.0 / difference.size, self._dx)
 
 
 class BCEWithLogitsLoss(Loss):

@@ -24,6 +24,7 @@ from fastbn import (
     GELU,
     BatchNorm1d,
     BatchNorm2d,
+    BCEWithLogitsLoss,
     CrossEntropyLoss,
     Dropout,
     Flatten,
@@ -157,11 +158,43 @@ def test_what_no_tape_repeats(name: str) -> None:
         require_same(steady, plain)
 
 
-def test_other_losses() -> None:
-    trainer, plain = (make(dense(ReLU()), MSELoss(), metrics=()) for _ in range(2))
+def targets(i: int, width: int = CLASSES) -> Any:
+    """The i-th batch of numbers to be fitted."""
+    return batch(i + 10, (ROWS, width))[0]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_squared_error(threads: int) -> None:
+    fastbn.set_num_threads(threads)
+    steady, plain = (make(dense(BatchNorm1d(16)), MSELoss(), metrics=()) for _ in range(2))
+    by_layers(plain)
+    for i in range(6):
+        x, y = batch(i)[0], targets(i)
+        if i == 4:
+            y = np.repeat(y, 2, axis=1)[:, ::2]  # strides of its own
+        assert steady._train_batch(x, y) == plain._train_batch(x, y)
+        assert on_tape(steady) == (i not in (0, 4))
+        require_same(steady, plain)
+
+
+def test_targets_that_are_the_samples() -> None:
+    """An autoencoder, and then not; and the other way about."""
+    for first in (True, False):
+        net = [Sequential(Linear(FEATURES, 4, rng=0), Linear(4, FEATURES, rng=1)) for _ in range(2)]
+        steady, plain = (make(one, MSELoss(), metrics=()) for one in net)
+        by_layers(plain)
+        for i in range(12):
+            x = batch(i)[0]
+            y = x if (i % 8 < 4) == first else targets(i, FEATURES)
+            assert steady.step(x, y) == plain.step(x, y)
+            assert on_tape(steady) == (i % 4 != 0)
+        require_same(steady, plain)
+
+
+def test_binary_cross_entropy_goes_by_layers() -> None:
+    trainer, plain = (make(dense(ReLU()), BCEWithLogitsLoss(), metrics=()) for _ in range(2))
     by_layers(plain)
     for i in range(5):
-        x, _ = batch(i)
-        y = batch(i + 10, (ROWS, CLASSES))[0]
-        assert trainer.step(x, y) == plain.step(x, y)
+        y = (targets(i) > 0).astype(np.float32)
+        assert trainer.step(batch(i)[0], y) == plain.step(batch(i)[0], y)
     assert not on_tape(trainer)

@@ -33,6 +33,12 @@ template <class T>
 void cross_entropy_backward(index_t rows, index_t cols, const T* logits, const index_t* labels,
                             double smoothing, const T* maximum, const T* exp_sum, T* dlogits);
 
+// The sum of (x - t)^2, and x - t for the gradient; y = x factor.
+template <class T>
+double squared_error(index_t n, const T* x, const T* t, T* difference);
+template <class T>
+void scale(index_t n, const T* x, T factor, T* y);
+
 // How many rows, of one column at least, have their largest score at their label: the first of equal ones, as in
 // numpy.argmax, to which NaN is the largest.
 template <class T>

@@ -33,7 +33,7 @@ from fastbn.layers import (
     Sigmoid,
     Tanh,
 )
-from fastbn.losses import CrossEntropyLoss
+from fastbn.losses import CrossEntropyLoss, MSELoss
 from fastbn.train.callbacks import Logs
 from fastbn.train.metrics import accuracy
 
@@ -47,6 +47,7 @@ Watched: TypeAlias = tuple[tuple[dict[str, Any], tuple[str, ...], tuple[Any, ...
 _ALL_KERNELS = frozenset(
     (BatchNorm1d, BatchNorm2d, Flatten, GELU, LeakyReLU, Linear, ReLU, Sequential, Sigmoid, Tanh)
 )
+_LOSSES = frozenset((CrossEntropyLoss, MSELoss))
 _NOTHING = None, None, None
 _METHODS = frozenset(("forward", "backward", "backward_parameters", "forget"))
 
@@ -74,7 +75,7 @@ class SteadyStep:
         form = x.shape, x.strides, x.dtype
         recurs = form == self._form and form != self._refused
         self._form = form
-        if recurs and _tapeable(trainer, x):
+        if recurs and _tapeable(trainer, x, y):
             return self._record(trainer, x, y)
         values = trainer._gradients(x, y)
         trainer.net.forget()
@@ -117,19 +118,19 @@ def _descend(layer: Layer) -> Iterator[Layer]:
         yield from _descend(child)
 
 
-def _tapeable(trainer: Trainer, x: Array) -> bool:
+def _tapeable(trainer: Trainer, x: Array, y: Array) -> bool:
     """Whether a step does nothing but call kernels."""
-    loss, metrics = trainer.loss, trainer.metrics.values()
-    layers = list(_descend(trainer.net))
+    net, loss, metrics = trainer.net, trainer.loss, trainer.metrics.values()
+    layers = list(_descend(net))
     leaves = [layer for layer in layers if type(layer) is not Sequential]
     if leaves and type(leaves[0]) is Rescaling and x.dtype == np.uint8:  # of floats it uses NumPy
         layers.remove(leaves[0])
     return (
-        type(loss) is CrossEntropyLoss
+        type(loss) in _LOSSES
         and all(metric is accuracy for metric in metrics)
         and all(type(layer) in _ALL_KERNELS for layer in layers)
         and not any(_METHODS & vars(part).keys() for part in (*layers, loss))
-        and not any(np.may_share_memory(x, array) for array in _live(trainer.net))
+        and not any(np.may_share_memory(given, array) for array in _live(net) for given in (x, y))
     )
 
 
