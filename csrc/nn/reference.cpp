@@ -115,6 +115,16 @@ void cross_entropy_backward(index_t rows, index_t cols, const T* logits, const i
 }
 
 template <class T>
+double squared_error(index_t n, const T* x, const T* t) {
+  double total = 0;
+  for (index_t i = 0; i < n; ++i) {
+    const double d = x[i] - t[i];  // rounded to T, as it is kept for the gradient
+    total += d * d;
+  }
+  return total;
+}
+
+template <class T>
 void sgd_update(index_t n, T* p, const T* g, T* velocity, const SgdOptions& o) {
   for (index_t i = 0; i < n; ++i) {
     double direction = g[i] + o.weight_decay * p[i];
@@ -150,6 +160,7 @@ void adam_update(index_t n, T* p, const T* g, T* m, T* v, const AdamOptions& o) 
   template void softmax_backward<T>(index_t, index_t, const T*, const T*, T*);                     \
   template double cross_entropy<T>(index_t, index_t, const T*, const index_t*, double);            \
   template void cross_entropy_backward<T>(index_t, index_t, const T*, const index_t*, double, T*); \
+  template double squared_error<T>(index_t, const T*, const T*);                                   \
   template void sgd_update<T>(index_t, T*, const T*, T*, const SgdOptions&);                       \
   template void adam_update<T>(index_t, T*, const T*, T*, T*, const AdamOptions&);
 FASTBN_INSTANTIATE(float)

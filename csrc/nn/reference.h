@@ -1,4 +1,4 @@
-// The specification of activations, softmax cross-entropy and optimizers: plain loops in double.
+// The specification of activations, losses and optimizers: plain loops in double.
 #pragma once
 
 #include "fastbn/nn.h"
@@ -20,6 +20,8 @@ double cross_entropy(index_t rows, index_t cols, const T* logits, const index_t*
 template <class T>
 void cross_entropy_backward(index_t rows, index_t cols, const T* logits, const index_t* labels,
                             double smoothing, T* dlogits);
+template <class T>
+double squared_error(index_t n, const T* x, const T* t);
 template <class T>
 void sgd_update(index_t n, T* p, const T* g, T* velocity, const SgdOptions& options);
 template <class T>

@@ -1,5 +1,6 @@
-// Activations, softmax cross-entropy, optimizers.
+// Activations, losses, optimizers.
 #include <algorithm>
+#include <cmath>
 #include <initializer_list>
 
 #include "fastbn/nn.h"
@@ -164,6 +165,35 @@ void check_adam(Report& report, Random& random, index_t n, const AdamOptions& op
 }
 
 template <class T>
+void check_squared_error(Report& report, Random& random, index_t n) {
+  report.at(target() + " " + type_name<T>() + " squared error of " + std::to_string(n));
+  const std::vector<T> x = random.values<T>(n), t = random.values<T>(n);
+  std::vector<T> difference(x.size()), dx(x.size());
+  double sums[2] = {0, 0};
+  int run = 0;
+  on_two_threads<T>(report, {&difference, &dx}, [&] {
+    sums[run++] = squared_error(n, x.data(), t.data(), difference.data());
+    scale(n, difference.data(), T(0.3), dx.data());
+  });
+  report.require(sums[0] == sums[1], "sum of two threads");
+  // A square is rounded once, and a sum of at most 64 + 7 terms as often; sums of runs are doubles.
+  const double want = reference::squared_error(n, x.data(), t.data());
+  report.close("sum", sums[0], want, 72 * kUnit<T> * want);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    report.require(difference[i] == x[i] - t[i], "difference");
+    report.require(dx[i] == difference[i] * T(0.3), "scaled");
+  }
+}
+
+void check_count_right(Report& report) {
+  report.at("right answers");
+  const float scores[] = {1, 2, 2, 5, 4, 3, 0, 0, NAN};
+  const index_t labels[] = {1, 0, 2};
+  report.require(count_right(3, 3, scores, labels) == 3, "the first of equal ones, and NaN");
+  report.require(count_right(9, 1, scores, std::vector<index_t>(9, 0).data()) == 9, "one class");
+}
+
+template <class T>
 void test(Report& report) {
   Random random;
   // Around registers of 1 to 16 lanes; the last is enough for two threads.
@@ -171,6 +201,7 @@ void test(Report& report) {
     for (int kind = 0; kind < kActivationKinds; ++kind) {
       check_activation<T>(report, random, static_cast<ActivationKind>(kind), n);
     }
+    check_squared_error<T>(report, random, n);
     check_sgd<T>(report, random, n, {0.1, 0.0, 0.0, false}, false);
     check_sgd<T>(report, random, n, {0.1, 0.9, 0.01, false}, true);
     check_sgd<T>(report, random, n, {0.1, 0.9, 0.01, true}, true);
@@ -186,6 +217,7 @@ void test(Report& report) {
 }  // namespace
 
 void test_nn(Report& report) {
+  check_count_right(report);
   test<float>(report);
   test<double>(report);
 }
