@@ -96,9 +96,11 @@ NewCache new_cache(BatchNormCache fields) {
   return {py::cast(std::move(made)), cache};
 }
 
-py::object on_tape(const BatchNormCache& cache) {
+py::object statistics_on_tape(const BatchNormCache& cache) {
+  using Statistics = std::shared_ptr<double[]>;
   if (!taping()) return py::none();
-  return py::cast(&cache, py::return_value_policy::reference);
+  return py::capsule(new Statistics(cache.statistics),
+                     [](void* p) { delete static_cast<Statistics*>(p); });
 }
 
 BatchCount::BatchCount(const py::object& object) {

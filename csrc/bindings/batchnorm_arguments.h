@@ -21,7 +21,7 @@ struct BatchNormCache {
   py::ssize_t groups, channels;
   // groups x 6 x channels of x's dtype: mean, mean_low, var, invstd, scale, shift.  Plain memory: an
   // array would cost a small call a tenth of its time.
-  std::unique_ptr<double[]> statistics;
+  std::shared_ptr<double[]> statistics;
 
   void allocate() {
     const py::ssize_t bytes = groups * 6 * channels * x.itemsize();
@@ -47,8 +47,8 @@ struct NewCache {
   BatchNormCache& cache;
 };
 NewCache new_cache(BatchNormCache fields);
-// The object of a cache, if a tape is to keep it.
-py::object on_tape(const BatchNormCache& cache);
+// The statistics, if a tape is to keep them: not the cache, which has hold of x.
+py::object statistics_on_tape(const BatchNormCache& cache);
 
 constexpr const char* kTooFew = "batch statistics need more than 1 value per channel when training";
 constexpr const char* kBothWritten = ", and both are written";

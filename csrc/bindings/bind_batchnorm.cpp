@@ -188,8 +188,8 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
     std::vector<double> n(static_cast<std::size_t>(groups));
     values_of_groups(xv, counting, n.data());
     void* const counter = count.counter();
-    perform({x, handle_of(gamma), handle_of(beta), handle_of(weights), y, cache_object, mean_object,
-             var_object, count_object},
+    perform({x, handle_of(gamma), handle_of(beta), handle_of(weights), y, statistics_on_tape(cache),
+             mean_object, var_object, count_object},
             [=](const Operands& now) {
               batch_norm_training(now(xv), parameters, yv, statistics, counting);
               if (tracks) {
@@ -245,9 +245,10 @@ py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNo
     }
     const bool training = cache.training, relu = cache.relu;
     const auto counting = cache.counting<T>();
-    perform({dy, cache.x, dx, gamma_to, beta_to, on_tape(cache)}, [=](const Operands& now) {
-      batch_norm_backward(now(dyv), now(xv), statistics, training, relu, dxv, g, b, counting);
-    });
+    perform(
+        {dy, cache.x, dx, gamma_to, beta_to, statistics_on_tape(cache)}, [=](const Operands& now) {
+          batch_norm_backward(now(dyv), now(xv), statistics, training, relu, dxv, g, b, counting);
+        });
   });
   return py::make_tuple(out.take(), dgamma.take(), dbeta.take());
 }

@@ -196,7 +196,7 @@ py::tuple linear_batch_norm_backward_binding(
     const auto statistics = cache.view<T>();
     const bool training = cache.training, relu = cache.relu;
     perform({dy, x, weight, z, dx.array(), dz.array(), dweight.array(), dbias.array(),
-             dgamma.array(), dbeta.array(), on_tape(cache)},
+             dgamma.array(), dbeta.array(), statistics_on_tape(cache)},
             [=](const Operands& now) {
               linear_batch_norm_backward(dyv, now(xv), wv, zv, statistics, training, relu,
                                          gradients);

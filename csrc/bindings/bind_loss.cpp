@@ -74,9 +74,9 @@ py::tuple cross_entropy_binding(const py::object& logits_object, const py::objec
   return py::make_tuple(*loss, cache_object);
 }
 
-py::array cross_entropy_backward_binding(const py::object& cache_object,
+py::array cross_entropy_backward_binding(const CrossEntropyCache& kept,
                                          const py::object& out_object) {
-  const auto* const cache = cache_object.cast<const CrossEntropyCache*>();
+  const CrossEntropyCache* const cache = &kept;
   const py::array& logits = cache->logits;
   const index_t rows = logits.shape(0), cols = logits.shape(1);
   Output out = Output::lendable(out_object, "out", is_float32(logits), shape_of(logits));
@@ -88,7 +88,7 @@ py::array cross_entropy_backward_binding(const py::object& cache_object,
     using T = decltype(zero);
     const T *const x = data<T>(logits), *const statistics = data<T>(cache->statistics);
     T* const to = data<T>(dlogits);
-    perform({logits, dlogits, cache_object}, [=](const Operands& now) {
+    perform({logits, dlogits, object_on_tape(kept)}, [=](const Operands& now) {
       cross_entropy_backward(rows, cols, now(x), cache->labels.data(), cache->smoothing, statistics,
                              statistics + rows, to);
     });

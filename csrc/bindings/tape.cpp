@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include <pybind11/critical_section.h>
@@ -45,15 +47,14 @@ thread_local Tape* recording = nullptr;
 
 class Tape {
  public:
-  Tape(const py::array& x, const py::object& y) : samples_(x), y_(y) {
+  // Of the step that is about to be taken with them.
+  Tape(const py::array& x, const py::handle& y) : samples_(x), given_(y) {
     whole_ = is_contiguous(x) && is_plain(x);  // of other samples layers make copies
   }
-
-  void start() { before_ = std::exchange(recording, this); }
-  void stop() {
-    recording = before_;
+  // The step has been taken.
+  void end() {
+    given_ = py::handle();
     whole_ = whole_ && (labels_ != nullptr) != targets_.has_value();
-    y_ = py::none();
   }
   bool whole() const { return whole_; }
   std::size_t results() const { return results_.size(); }
@@ -65,15 +66,15 @@ class Tape {
   }
   void add_result(std::shared_ptr<const double> value) { results_.push_back(std::move(value)); }
   void read_labels(const py::handle& given, std::vector<index_t>* labels, index_t classes) {
-    if (!given.is(y_) || labels_ != nullptr) return spoil();
+    if (!given.is(given_) || labels_ != nullptr) return spoil();
     labels_ = labels, classes_ = classes;
   }
   void read_targets(const py::handle& given) {
-    if (!given.is(y_) || !py::isinstance<py::array>(given) || targets_) return spoil();
+    if (!given.is(given_) || !py::isinstance<py::array>(given) || targets_) return spoil();
     targets_.emplace(py::reinterpret_borrow<py::array>(given));
   }
   const std::vector<index_t>* labels_of(const py::handle& given) {
-    if (given.is(y_) && labels_ != nullptr) return labels_;
+    if (given.is(given_) && labels_ != nullptr) return labels_;
     spoil();
     return nullptr;
   }
@@ -88,8 +89,7 @@ class Tape {
 
   Form samples_;
   std::optional<Form> targets_;
-  py::object y_;  // labels or targets of the taped step, while it records
-  Tape* before_ = nullptr;
+  py::handle given_;  // the labels or targets, while it records
   bool whole_;
   std::vector<TapedCall> calls_;
   std::vector<Used> arrays_;
@@ -132,21 +132,34 @@ bool Tape::holds(const py::array& x, const py::object& y) const {
   return fits(*targets_, t) && (targets_->taped == samples_.taped) == (t.data() == x.data());
 }
 
-// Whether dicts still hold the very values that they held: triples of a dict, its keys and its values.
+// Whether a dict still has these keys and these very values; any value where `...` is expected.
+bool holds_the_same(const py::handle& dict, const py::tuple& keys, const py::tuple& values) {
+  const py::scoped_critical_section guard(dict);
+  const auto size = static_cast<py::ssize_t>(keys.size());
+  if (PyDict_Size(dict.ptr()) != size || values.size() != keys.size()) return false;
+  PyObject *key, *value;
+  py::ssize_t at = 0;
+  for (py::ssize_t i = 0; PyDict_Next(dict.ptr(), &at, &key, &value); ++i) {
+    PyObject* const expected = PyTuple_GET_ITEM(values.ptr(), i);
+    if (key != PyTuple_GET_ITEM(keys.ptr(), i)) return false;
+    if (value != expected && expected != Py_Ellipsis) return false;
+  }
+  return true;
+}
+
+// Whether objects are still what they were, each as (object, its type, keys and values of its attributes); those of a
+// dict are what it holds.
 bool unchanged(const py::tuple& watched) {
   for (const py::handle& item : watched) {
-    const auto triple = py::reinterpret_borrow<py::tuple>(item);
-    const py::handle dict = triple[0];
-    const auto keys = triple[1].cast<py::tuple>(), values = triple[2].cast<py::tuple>();
-    const py::scoped_critical_section guard(dict);
-    if (PyDict_Size(dict.ptr()) != static_cast<py::ssize_t>(keys.size())) return false;
-    PyObject *key, *value;
-    py::ssize_t at = 0;
-    for (std::size_t i = 0; PyDict_Next(dict.ptr(), &at, &key, &value); ++i) {
-      if (key != PyTuple_GET_ITEM(keys.ptr(), i) || value != PyTuple_GET_ITEM(values.ptr(), i)) {
-        return false;
-      }
+    const auto [object, type, keys, values] =
+        item.cast<std::tuple<py::object, py::object, py::tuple, py::tuple>>();
+    if (!py::type::handle_of(object).is(type)) return false;
+    py::object dict = object;
+    if (!PyDict_Check(object.ptr())) {
+      dict = py::reinterpret_steal<py::object>(PyObject_GenericGetDict(object.ptr(), nullptr));
+      if (!dict) throw py::error_already_set();
     }
+    if (!holds_the_same(dict, keys, values)) return false;
   }
   return true;
 }
@@ -165,6 +178,30 @@ class Turn {
   bool mine_;
 };
 
+// The tape that records in this thread, as long as this stands.
+class Recording {
+ public:
+  explicit Recording(Tape& tape) : before_(std::exchange(recording, &tape)) {}
+  ~Recording() { recording = before_; }
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+
+ private:
+  Tape* const before_;
+};
+
+// What step() returns, and the tape of its kernel calls.
+py::tuple record(const py::object& step, const py::array& x, const py::object& y) {
+  auto tape = std::make_unique<Tape>(x, y);
+  py::object result;
+  {
+    const Recording here(*tape);
+    result = step();
+  }
+  tape->end();
+  return py::make_tuple(result, std::move(tape));
+}
+
 py::object Tape::run(const py::object& x_object, const py::object& y, const py::tuple& watched) {
   if (!whole_ || !py::isinstance<py::array>(x_object)) return py::none();
   const auto x = py::reinterpret_borrow<py::array>(x_object);
@@ -174,7 +211,9 @@ py::object Tape::run(const py::object& x_object, const py::object& y, const py::
   if (targets_) {
     operands.targets = {targets_->taped, py::reinterpret_borrow<py::array>(y).data()};
   } else {
-    *labels_ = checked_labels(y, static_cast<index_t>(labels_->size()), classes_);
+    // Into the same memory: another thread may be going back from this very cache.
+    const auto labels = checked_labels(y, static_cast<index_t>(labels_->size()), classes_);
+    std::copy(labels.begin(), labels.end(), labels_->begin());
   }
   {
     const py::gil_scoped_release release;
@@ -212,12 +251,10 @@ const std::vector<index_t>* taped_labels(const py::handle& given) {
 void register_tape(py::module_& m) {
   using py::arg;
   py::class_<Tape>(m, "Tape")
-      .def(py::init<const py::array&, const py::object&>(), arg("x"), arg("y"))
-      .def("start", &Tape::start)
-      .def("stop", &Tape::stop)
       .def_property_readonly("whole", &Tape::whole)
       .def_property_readonly("results", &Tape::results)
       .def("run", &Tape::run, arg("x"), arg("y"), arg("watched"));
+  m.def("record", &record, arg("step"), arg("x"), arg("y"));
 }
 
 }  // namespace fastbn::bindings

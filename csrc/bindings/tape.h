@@ -6,9 +6,10 @@
 // A steady step makes the same calls on the same memory each time; only its samples and targets differ.  The way
 // through layers and bindings takes 25 us where all of it is in cache, and 100 us where a batch has displaced it.
 //
-// While a tape records, in its thread, a binding hands its kernel call to perform(), which keeps it as well.
-// What could not be repeated spoils the tape: a kernel that is called otherwise (Unlocked), a copied argument.
-// Whether the layers are still what they were is for Python to say (train/steady.py).
+// While a tape records, in its thread, a binding hands its kernel call to perform(), which keeps it as well: also that
+// of a finalizer or a signal handler that Python runs meanwhile.  What could not be repeated spoils the tape: a kernel
+// that is called otherwise (Unlocked), an operand or a result that is copied.  What is no kernel call leaves no trace;
+// which layers make no other, and whether they are still what they were, is for Python to say (train/steady.py).
 #pragma once
 
 #include <functional>
@@ -65,6 +66,13 @@ void perform(std::initializer_list<pybind11::handle> used, const Call& call) {
   if (taping()) put_on_tape(call, used);
   const pybind11::gil_scoped_release release;
   call(Operands{});
+}
+
+// The Python object of a cache, for the list of what a taped call uses.
+template <class Cache>
+pybind11::object object_on_tape(const Cache& cache) {
+  if (!taping()) return pybind11::none();
+  return pybind11::cast(&cache, pybind11::return_value_policy::reference);
 }
 
 // Runs what no tape repeats without the GIL.

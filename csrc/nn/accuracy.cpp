@@ -4,15 +4,20 @@
 namespace fastbn {
 namespace {
 
-// As numpy.argmax: of equal ones the first, and NaN is larger than any number.
+// Whether x[label] is the largest as numpy.argmax finds it: of equal ones the first, and NaN is larger than any number.
+// Comparisons that are counted, which compilers vectorize: the place of a maximum they find one by one.
 template <class T>
-index_t argmax(index_t n, const T* x) {
-  index_t best = 0;
-  for (index_t j = 1; j < n; ++j) {
-    const bool first_nan = x[j] != x[j] && x[best] == x[best];
-    if (x[j] > x[best] || first_nan) best = j;
+bool is_largest(index_t n, const T* x, index_t label) {
+  if (label < 0 || label >= n) return false;
+  const T score = x[label];
+  int larger = 0;
+  if (score != score) {
+    for (index_t j = 0; j < label; ++j) larger += x[j] != x[j];
+    return larger == 0;
   }
-  return best;
+  for (index_t j = 0; j < label; ++j) larger += !(x[j] < score);
+  for (index_t j = label + 1; j < n; ++j) larger += !(x[j] <= score);
+  return larger == 0;
 }
 
 }  // namespace
@@ -20,7 +25,7 @@ index_t argmax(index_t n, const T* x) {
 template <class T>
 index_t count_right(index_t rows, index_t cols, const T* scores, const index_t* labels) {
   index_t right = 0;
-  for (index_t i = 0; i < rows; ++i) right += argmax(cols, scores + i * cols) == labels[i];
+  for (index_t i = 0; i < rows; ++i) right += is_largest(cols, scores + i * cols, labels[i]);
   return right;
 }
 

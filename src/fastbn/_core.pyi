@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
+# An object, its type, and the names and values of its attributes, `...` for any; or a dict.
+Watched: TypeAlias = tuple[tuple[object, type, tuple[str, ...], tuple[Any, ...]], ...]
+Result = TypeVar("Result")
 Matmul = TypeVar("Matmul", bound=Callable[..., Any])
 ActivationName: TypeAlias = Literal["relu", "leaky_relu", "sigmoid", "tanh", "gelu"]
 
@@ -36,31 +39,28 @@ Out: TypeAlias = Array | Workspace | None
 class Tape:
     """The kernel calls of one training step, which `run` makes again on the same memory.
 
-    They are those that this thread makes between `start` and `stop`, and read the samples `x` and
-    the labels or targets `y`; results are the loss and the accuracy, in the order of their calls.
+    Results are the loss and the accuracy, in the order of their calls.
     """
 
-    def __init__(self, x: Array, y: Array) -> None: ...
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
     @property
     def whole(self) -> bool:
         """Whether the calls are all that was done: no kernel off the tape, no copy of an array."""
     @property
     def results(self) -> int:
         """How many numbers `run` returns."""
-    def run(
-        self,
-        x: Array,
-        y: Array,
-        watched: tuple[tuple[dict[str, Any], tuple[str, ...], tuple[Any, ...]], ...],
-    ) -> tuple[float, ...] | None:
+    def run(self, x: Array, y: Array, watched: Watched) -> tuple[float, ...] | None:
         """Make one step; None, and nothing is done, where the tape does not hold for it.
 
         It does where x, and y if it is no vector of labels, have the shape, strides and dtype of
-        the first ones, each dict of `watched` still its keys and its very values, and no other
-        thread runs it.
+        the first ones and lie in nothing that the calls write, what they write is where it was,
+        the objects of `watched` are what they were, and no other thread runs the tape.
         """
+
+def record(step: Callable[[], Result], x: Array, y: Array) -> tuple[Result, Tape]:
+    """Call `step` and keep this thread's kernel calls, which read samples x and the very object y.
+
+    y are labels or targets.  Returned is what `step` returns, too.
+    """
 
 # -- gemm ----------------------------------------------------------------------------------------
 

@@ -39,6 +39,10 @@ class Loss(ABC):
         """Call `forward`."""
         return self.forward(predictions, targets)
 
+    def forget(self) -> None:
+        """Drop what the last forward kept for `backward`: a training step ends so."""
+        self._saved = None
+
     def _recall(self) -> Any:
         if self._saved is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")

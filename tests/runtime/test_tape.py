@@ -22,13 +22,7 @@ def batch(i: int) -> Any:
 
 
 def recorded(step: Callable[[Any, Any], Any], x: Any, y: Any) -> _core.Tape:
-    tape = _core.Tape(x, y)
-    tape.start()
-    try:
-        step(x, y)
-    finally:
-        tape.stop()
-    return tape
+    return _core.record(lambda: step(x, y), x, y)[1]
 
 
 def loss_of(logits: Any, labels: Any) -> float:
@@ -42,6 +36,11 @@ def test_a_tape_of_one_call() -> None:
     for i in range(3):
         x, y = batch(i)
         assert tape.run(x, y, ()) == (loss_of(x, y),)
+
+
+def statistics(x: Any) -> dict[str, Any]:
+    names = ("gamma", "beta", "running_mean", "running_var")
+    return {name: np.ones(x.shape[1], x.dtype) for name in names}
 
 
 SPOILT: dict[str, Callable[[Any, Any], Any]] = {
@@ -59,6 +58,29 @@ SPOILT: dict[str, Callable[[Any, Any], Any]] = {
         loss_of(x, y),
     ),
     "softmax": lambda x, y: loss_of(_core.softmax(x), y),
+    "softmax, back": lambda x, y: (_core.softmax_backward(x, x), loss_of(x, y)),
+    "Adam": lambda x, y: (
+        _core.adam_update(x.copy(), x.copy(), x * 0, x * 0, step=1, lr=0.1),
+        loss_of(x, y),
+    ),
+    "column sums": lambda x, y: (_core.column_sums(x), loss_of(x, y)),
+    "inference": lambda x, y: (
+        fastbn.batch_norm(x, **statistics(x), training=False),
+        loss_of(x, y),
+    ),
+    "inference of a block": lambda x, y: (
+        _core.linear_batch_norm_inference(
+            x, np.eye(CLASSES, dtype=x.dtype), None, *statistics(x).values(), 1e-5, True
+        ),
+        loss_of(x, y),
+    ),
+    "a cumulative average": lambda x, y: (
+        fastbn.batch_norm(
+            x, **statistics(x), training=True, momentum=None, num_batches_tracked=np.array(0)
+        ),
+        loss_of(x, y),
+    ),
+    "another library's array": lambda x, y: loss_of(memoryview(x), y),
     "a product of its own": lambda x, y: (fastbn.matmul(x, x.T), loss_of(x, y)),
     "a gathering": lambda x, y: (
         _core.gather_rows(x, np.arange(3), np.zeros_like(x)),
@@ -114,17 +136,38 @@ def test_samples_of_another_form(x: Any) -> None:
     assert recorded(loss_of, first, y).run(x, y, ()) is None
 
 
-def test_watched_dicts() -> None:
+def test_watched_objects() -> None:
     x, y = batch(0)
     tape, value = recorded(loss_of, x, y), np.float64(3)
-    attributes = {"a": value, "b": None}
-    watched = ((attributes, tuple(attributes), tuple(attributes.values())),)
-    assert tape.run(x, y, watched) is not None
-    for changed in ({"a": np.float64(3)}, {"c": 1}):
-        attributes.update(changed)
-        assert tape.run(x, y, watched) is None
-        attributes["a"] = value
-        attributes.pop("c", None)
+
+    class Thing:
+        pass
+
+    class Other(Thing):
+        pass
+
+    for thing in ({}, Thing()):
+        attributes: dict[str, Any] = thing if isinstance(thing, dict) else vars(thing)
+        attributes |= {"a": value, "b": None, "any": 1}
+        expected = tuple((attributes | {"any": ...}).values())
+        watched = ((thing, type(thing), tuple(attributes), expected),)
         assert tape.run(x, y, watched) is not None
-    attributes.pop("b")
-    assert tape.run(x, y, watched) is None
+        attributes["any"] = 2
+        assert tape.run(x, y, watched) is not None
+        for changed in ({"a": np.float64(3)}, {"c": 1}):
+            attributes.update(changed)
+            assert tape.run(x, y, watched) is None
+            attributes["a"] = value
+            attributes.pop("c", None)
+            assert tape.run(x, y, watched) is not None
+        if isinstance(thing, Thing):
+            thing.__class__ = Other
+            assert tape.run(x, y, watched) is None
+            thing.__class__ = Thing
+            thing.__dict__ = attributes | {"b": 4}
+            assert tape.run(x, y, watched) is None
+            thing.__dict__ = attributes
+            assert tape.run(x, y, watched) is not None
+        attributes.pop("b")
+        assert tape.run(x, y, watched) is None
+    assert tape.run(x, y, (({}, dict, ("a",), ()),)) is None

@@ -37,7 +37,7 @@ def batch(i: int, shape: tuple[int, ...] = (ROWS, FEATURES), dtype: Any = np.flo
 
 
 def on_tape(trainer: Trainer) -> bool:
-    return trainer._steady._tape is not None
+    return trainer._steady._taped is not None
 
 
 def whole_state(trainer: Trainer) -> dict[str, Any]:

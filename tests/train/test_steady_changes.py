@@ -7,6 +7,7 @@ import copy
 import gc
 import pickle
 import threading
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,8 @@ from steady_trainers import (
 )
 
 from fastbn import (
+    GELU,
+    SGD,
     Adam,
     BatchNorm1d,
     CrossEntropyLoss,
@@ -104,6 +107,26 @@ def scale_in_place(trainer: Trainer) -> None:
         parameter.data *= 0.5
 
 
+def replace_attributes(trainer: Trainer) -> None:
+    layer = trainer.net[1]  # type: ignore[index]
+    layer.__dict__ = vars(layer) | {"eps": 0.5}
+
+
+class Shifted(BatchNorm1d):
+    """A layer of another kind."""
+
+    def _forward(self, *args: Any, **options: Any) -> Any:
+        return super()._forward(*args, **options) + 1
+
+
+def change_class(trainer: Trainer) -> None:
+    trainer.net[1].__class__ = Shifted  # type: ignore[index]
+
+
+def freeze_metrics(trainer: Trainer) -> None:
+    trainer.metrics = types.MappingProxyType(dict(trainer.metrics))  # type: ignore[assignment]
+
+
 def change_rate(trainer: Trainer) -> None:
     trainer.optimizer.lr = 0.5
 
@@ -119,6 +142,9 @@ CHANGES = [
     replace_loss,
     replace_net,
     add_metric,
+    replace_attributes,
+    change_class,
+    freeze_metrics,
     override_forward,
     use_layers,
     load_state,
@@ -182,28 +208,44 @@ def test_wrong_labels_change_nothing(name: str) -> None:
     assert on_tape(trainer)
 
 
-def test_samples_in_unusual_memory() -> None:
-    """Strides, alignment, a view of the gradients that the step overwrites."""
-    steady, plain = (make(dense(BatchNorm1d(16), ReLU())) for _ in range(2))
+def strided(x: Any, trainer: Trainer) -> Any:
+    return np.repeat(x, 2, axis=1)[:, ::2]
+
+
+def misaligned(x: Any, trainer: Trainer) -> Any:
+    odd = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    odd[...] = x
+    return odd
+
+
+def among_the_gradients(x: Any, trainer: Trainer) -> Any:
+    """Overwritten by the step itself."""
+    place = trainer.net.parameters()[0].place.grad[8:]
+    view = place[: x.size].reshape(x.shape)
+    view[...] = x
+    return view
+
+
+@pytest.mark.parametrize("place", [strided, misaligned, among_the_gradients])
+def test_samples_in_unusual_memory(place: Callable[[Any, Trainer], Any]) -> None:
+    """With a tape of others, and while one is recorded."""
+    steady, plain = (make(dense(BatchNorm1d(16), ReLU(), width=64)) for _ in range(2))
+    steady.net, plain.net = (dense(BatchNorm1d(64), ReLU(), width=64) for _ in range(2))
+    for trainer in (steady, plain):
+        trainer.optimizer = SGD(trainer.net.parameters(), lr=0.05)
     by_layers(plain)
-    for i in range(12):
+    shape = (8, FEATURES)
+    for i in range(10):
+        unusual = i in (3, 6, 7)
+        if unusual:
+            assert on_tape(steady) == (i != 7)
         losses = []
         for trainer in (steady, plain):
-            x, y = batch(i)
-            wide = np.zeros((ROWS, 2 * FEATURES), np.float32)
-            raw = np.zeros(x.nbytes + 1, np.uint8)
-            if i % 4 == 1:
-                wide[:, ::2], x = x, wide[:, ::2]
-            elif i % 4 == 2:
-                odd = raw[1:].view(np.float32).reshape(x.shape)
-                odd[...], x = x, odd
-            elif i % 4 == 3:
-                place = trainer.net.parameters()[0].place
-                x = place.grad[: ROWS * FEATURES // 8].reshape(ROWS // 8, FEATURES)
-                x, y = np.ascontiguousarray(x) if i == 3 else x, y[: ROWS // 8]
-            for _ in range(3):
-                losses.append(trainer.step(x, y))
-        assert losses[:3] == losses[3:]
+            x, y = batch(i, shape)
+            losses.append(trainer.step(place(x, trainer) if unusual else x, y))
+        assert losses[0] == losses[1]
+        again = (8, 9) if place is not among_the_gradients else ()  # such a step is not tried again
+        assert on_tape(steady) == (i in (1, 2, 4, 5, *again))
         require_same(steady, plain)
 
 
@@ -237,6 +279,72 @@ def test_frozen_parameters_are_refused() -> None:
     np.testing.assert_array_equal(trainer.net.parameters()[0].data, before)
 
 
+def test_numbers_in_arrays_are_read_in_each_step() -> None:
+    """Where a float is meant; changed in place, the array is still the same object."""
+    for name, other in (("eps", 0.5), ("momentum", 0.9)):
+        steady, plain = (make(dense(BatchNorm1d(16), ReLU())) for _ in range(2))
+        by_layers(plain)
+        for trainer in (steady, plain):
+            setattr(trainer.net[1], name, np.array(0.1))  # type: ignore[index]
+        for i in range(6):
+            if i == 4:
+                for trainer in (steady, plain):
+                    getattr(trainer.net[1], name)[...] = other  # type: ignore[index]
+            assert steady.step(*batch(i)) == plain.step(*batch(i))
+            require_same(steady, plain)
+
+
+def test_a_change_while_the_tape_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a signal handler, say: it counts from the next step on."""
+    steady, plain = (make(dense(BatchNorm1d(16), ReLU())) for _ in range(2))
+    by_layers(plain)
+    gradients = Trainer._gradients
+
+    def then_change(trainer: Trainer, x: Any, y: Any) -> Any:
+        values = gradients(trainer, x, y)
+        trainer.net[1].eps = 0.5  # type: ignore[index]
+        return values
+
+    for i in range(6):
+        with monkeypatch.context() as patch:
+            if i == 1:
+                patch.setattr(Trainer, "_gradients", then_change)
+            assert steady.step(*batch(i)) == plain.step(*batch(i))
+        require_same(steady, plain)
+
+
+def test_a_tape_is_tried_again() -> None:
+    """What could not be repeated may be repeated later."""
+    trainer = make(dense(BatchNorm1d(16, momentum=None), ReLU()))
+    for i in range(5):
+        trainer.step(*batch(i))
+    trainer.net[1].momentum = 0.1  # type: ignore[index]
+    for i in range(110):
+        trainer.step(*batch(i))
+    assert on_tape(trainer)
+
+
+def test_evaluation_is_in_no_tapes_way() -> None:
+    trainer = make(dense(BatchNorm1d(16), ReLU()))
+    for i in range(6):
+        trainer.step(*batch(i))
+        trainer.evaluate(*batch(50))
+        assert on_tape(trainer) == (i > 0)
+
+
+def test_samples_are_not_held() -> None:
+    """Also where the first layer is one that keeps them for its backward."""
+    for first in (BatchNorm1d(FEATURES), GELU(), Linear(FEATURES, FEATURES)):
+        trainer = make(Sequential(first, dense()))
+        x, y = batch(0)
+        alive = weakref.ref(x)
+        for _ in range(3):
+            trainer.step(x, y)
+        assert on_tape(trainer)
+        del x
+        assert alive() is None
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_layers_have_forgotten_the_batch(steps: int) -> None:
     trainer = make(dense(BatchNorm1d(16), ReLU()))
@@ -244,6 +352,8 @@ def test_layers_have_forgotten_the_batch(steps: int) -> None:
         trainer.step(*batch(i))
     with pytest.raises(RuntimeError, match="needs a forward"):
         trainer.net.backward(np.zeros((ROWS, CLASSES), np.float32))
+    with pytest.raises(RuntimeError, match="needs a forward"):
+        trainer.loss.backward()
 
 
 def test_the_net_can_be_used_between_steps() -> None:

@@ -60,7 +60,9 @@ def accuracy(predictions: Array, targets: Array) -> float:
 def _are_scores_and_labels(predictions: Array, targets: Array) -> bool:
     """Whether they are what the kernel takes."""
     return (
-        predictions.ndim == 2
+        type(predictions) is np.ndarray
+        and type(targets) is np.ndarray
+        and predictions.ndim == 2
         and predictions.shape[1] > 1
         and targets.shape == predictions.shape[:1]
         and targets.dtype.kind in "iu"

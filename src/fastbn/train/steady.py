@@ -12,8 +12,9 @@ batch of an epoch goes by layers, and the next epoch's second step is recorded a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterator
+from operator import is_
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,83 +34,115 @@ from fastbn.layers import (
     Sigmoid,
     Tanh,
 )
-from fastbn.losses import CrossEntropyLoss, MSELoss
+from fastbn.losses import CrossEntropyLoss, Loss, MSELoss
 from fastbn.train.callbacks import Logs
-from fastbn.train.metrics import accuracy
+from fastbn.train.metrics import Metric, accuracy
 
 if TYPE_CHECKING:
     from fastbn.train.trainer import Trainer
 
 Array: TypeAlias = NDArray[Any]
-Watched: TypeAlias = tuple[tuple[dict[str, Any], tuple[str, ...], tuple[Any, ...]], ...]
-
 # Layers that do nothing in training but call kernels.  Exact types: a subclass may do more.
 _ALL_KERNELS = frozenset(
     (BatchNorm1d, BatchNorm2d, Flatten, GELU, LeakyReLU, Linear, ReLU, Sequential, Sigmoid, Tanh)
 )
 _LOSSES = frozenset((CrossEntropyLoss, MSELoss))
-_NOTHING = None, None, None
 _METHODS = frozenset(("forward", "backward", "backward_parameters", "forget"))
+# Attributes that are a kernel's arguments.  An array of one number could change in place.
+_NUMBERS = ("eps", "momentum", "slope", "scale", "offset", "label_smoothing")
+# Steps by layers after one that no tape could repeat, before the next attempt.
+_PAUSE = 100
+
+
+class _Taped(NamedTuple):
+    """A tape and what it holds for."""
+
+    tape: _core.Tape
+    net: Layer
+    loss: Loss
+    metrics: dict[str, Metric]
+    names: tuple[str, ...]  # of the results
+    watched: _core.Watched  # layers, loss and metrics, as they were
 
 
 class SteadyStep:
     """Loss, metrics and gradients of one batch after the other."""
 
     def __init__(self) -> None:
-        self._tape: _core.Tape | None = None
-        self._of: tuple[object, object, object] = _NOTHING  # net, loss and metrics of the tape
-        self._names: tuple[str, ...] = ()
-        self._watched: Watched = ()  # what the tape holds for: attributes, as they were
-        self._form: object = None  # of the last samples that went by layers
-        self._refused: object = None  # the form of those whose step no tape could repeat
+        self._taped: _Taped | None = None
+        self._form: object = None  # of the samples before
+        self._pause = 0
 
     def run(self, trainer: Trainer, x: Array, y: Array) -> Logs:
-        """Forward and backward; return the loss and the metrics.  The layers forget the batch."""
-        tape, (net, loss, metrics) = self._tape, self._of
-        if tape is not None:
-            if trainer.net is net and trainer.loss is loss and trainer.metrics is metrics:
-                results = tape.run(x, y, self._watched)
+        """Forward and backward; return the loss and the metrics.  The net forgets the batch."""
+        taped = self._taped
+        if taped is not None:
+            if (
+                trainer.net is taped.net
+                and trainer.loss is taped.loss
+                and trainer.metrics is taped.metrics
+            ):
+                results = taped.tape.run(x, y, taped.watched)
                 if results is not None:
-                    return dict(zip(self._names, results, strict=True))
-            self._drop()
-        form = x.shape, x.strides, x.dtype
-        recurs = form == self._form and form != self._refused
-        self._form = form
-        if recurs and _tapeable(trainer, x, y):
-            return self._record(trainer, x, y)
-        values = trainer._gradients(x, y)
+                    trainer.loss.forget()
+                    return dict(zip(taped.names, results, strict=True))
+            self._taped = self._form = taped = None  # its memory goes back to the layers
+        values = self._record(trainer, x, y) if self._recurs(x) else trainer._gradients(x, y)
         trainer.net.forget()
+        trainer.loss.forget()
         return values
 
-    def _drop(self) -> None:
-        """Give the tape's memory back to the layers."""
-        self._tape, self._of, self._watched, self._form = None, _NOTHING, (), None
+    def _recurs(self, x: Array) -> bool:
+        """Whether samples of this form come for the second time, and a tape is worth an attempt."""
+        form = x.shape, x.dtype
+        recurs = form == self._form and x.flags.c_contiguous and x.flags.aligned
+        self._form = form
+        self._pause = max(0, self._pause - 1)
+        return recurs and self._pause == 0
 
     def _record(self, trainer: Trainer, x: Array, y: Array) -> Logs:
-        tape = _core.Tape(x, y)
-        tape.start()
-        try:
-            values = trainer._gradients(x, y)
-        finally:
-            tape.stop()
-        trainer.net.forget()  # the tape holds what backward reads
-        if not tape.whole or tape.results != len(values):  # of one class accuracy is NumPy's
-            self._refused = self._form
-            return values
-        self._of = trainer.net, trainer.loss, trainer.metrics
-        self._tape, self._names = tape, tuple(values)
-        attributes = [vars(layer) for layer in _descend(trainer.net)]
-        self._watched = _watch([*attributes, vars(trainer.loss), trainer.metrics])
+        if not _tapeable(trainer, x, y):
+            self._pause = _PAUSE
+            return trainer._gradients(x, y)
+        net, loss, metrics = trainer.net, trainer.loss, trainer.metrics
+        net.forget()
+        watched = _watch(net, loss, metrics)
+        values, tape = _core.record(lambda: trainer._gradients(x, y), x, y)
+        net.forget()  # the tape holds what backward reads
+        # Of one class accuracy is NumPy's.  What changed meanwhile is on the tape, or it is not.
+        if tape.whole and tape.results == len(values) and _same(watched, net, loss, metrics):
+            self._taped = _Taped(tape, net, loss, metrics, tuple(values), watched)
+        else:
+            self._pause = _PAUSE
         return values
 
     def __reduce__(self) -> tuple[type[SteadyStep], tuple[()]]:
         return SteadyStep, ()  # a copy records its own
 
 
-def _watch(dicts: Iterable[dict[str, Any]]) -> Watched:
+def _watch(net: Layer, loss: Loss, metrics: dict[str, Metric]) -> _core.Watched:
+    """Objects, their types and their attributes; but for what a loss keeps of a batch."""
+    objects: list[tuple[object, dict[str, Any]]] = [(part, vars(part)) for part in _descend(net)]
+    objects += [(loss, vars(loss) | {"_saved": ...}), (metrics, metrics)]
     return tuple(
-        (attributes, tuple(attributes), tuple(attributes.values())) for attributes in dicts
+        (part, type(part), tuple(attributes), tuple(attributes.values()))
+        for part, attributes in objects
     )
+
+
+def _same(watched: _core.Watched, net: Layer, loss: Loss, metrics: dict[str, Metric]) -> bool:
+    """Whether they are what they were: values by identity."""
+    now = _watch(net, loss, metrics)
+    return len(now) == len(watched) and all(
+        one is other and kind is other_kind and names == other_names and _all_is(values, others)
+        for (one, kind, names, values), (other, other_kind, other_names, others) in zip(
+            now, watched, strict=True
+        )
+    )
+
+
+def _all_is(values: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    return len(values) == len(others) and all(map(is_, values, others))
 
 
 def _descend(layer: Layer) -> Iterator[Layer]:
@@ -119,17 +152,22 @@ def _descend(layer: Layer) -> Iterator[Layer]:
 
 
 def _tapeable(trainer: Trainer, x: Array, y: Array) -> bool:
-    """Whether a step does nothing but call kernels."""
-    net, loss, metrics = trainer.net, trainer.loss, trainer.metrics.values()
+    """Whether a step does nothing but call kernels, whose arguments are numbers and arrays."""
+    net, loss, metrics = trainer.net, trainer.loss, trainer.metrics
     layers = list(_descend(net))
     leaves = [layer for layer in layers if type(layer) is not Sequential]
     if leaves and type(leaves[0]) is Rescaling and x.dtype == np.uint8:  # of floats it uses NumPy
         layers.remove(leaves[0])
+    attributes = [vars(part) for part in (*layers, *leaves, loss)]
     return (
         type(loss) in _LOSSES
-        and all(metric is accuracy for metric in metrics)
+        and type(metrics) is dict
+        and all(metric is accuracy for metric in metrics.values())
         and all(type(layer) in _ALL_KERNELS for layer in layers)
-        and not any(_METHODS & vars(part).keys() for part in (*layers, loss))
+        and not any(_METHODS & names.keys() for names in attributes)
+        and not any(
+            isinstance(names.get(name), np.ndarray) for names in attributes for name in _NUMBERS
+        )
         and not any(np.may_share_memory(given, array) for array in _live(net) for given in (x, y))
     )
 
