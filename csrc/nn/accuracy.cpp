@@ -1,5 +1,8 @@
 // Right answers: rows whose largest score is that of their label.
+#include <atomic>
+
 #include "fastbn/nn.h"
+#include "nn/split.h"
 
 namespace fastbn {
 namespace {
@@ -24,8 +27,14 @@ bool is_largest(index_t n, const T* x, index_t label) {
 
 template <class T>
 index_t count_right(index_t rows, index_t cols, const T* scores, const index_t* labels) {
-  index_t right = 0;
-  for (index_t i = 0; i < rows; ++i) right += is_largest(cols, scores + i * cols, labels[i]);
+  std::atomic<index_t> right{0};
+  const double bytes = double(sizeof(T)) * double(cols);
+  parallel_rows(rows, bytes, kBytesPerThread, [=, &right](index_t first, index_t count) {
+    index_t some = 0;
+    for (index_t i = first; i < first + count; ++i)
+      some += is_largest(cols, scores + i * cols, labels[i]);
+    right += some;
+  });
   return right;
 }
 
