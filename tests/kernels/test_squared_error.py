@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-import fastbn
 from fastbn import _core
 
 DTYPES = [np.float32, np.float64]
@@ -22,7 +22,7 @@ def operands(n: int, dtype: Any, seed: int = 0) -> Any:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
-def test_against_float64(n: int, dtype: Any) -> None:
+def test_against_float64(n: int, dtype: Any, target: str) -> None:
     x, t = operands(n, dtype)
     loss, difference = _core.squared_error(x, t)
     np.testing.assert_array_equal(difference, x - t, strict=True)
@@ -33,11 +33,13 @@ def test_against_float64(n: int, dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
-def test_bits_do_not_depend_on_threads_or_memory(n: int, dtype: Any) -> None:
+def test_bits_do_not_depend_on_threads_or_memory(
+    n: int, dtype: Any, target: str, threads: Callable[[int], None]
+) -> None:
     x, t = operands(n, dtype)
     results = []
-    for threads in (1, 2, 3):
-        fastbn.set_num_threads(threads)
+    for n_threads in (1, 2, 3):
+        threads(n_threads)
         for offset in (0, 1, 5):
             memory = [np.empty(n + 8, dtype)[offset : offset + n] for _ in range(3)]
             memory[0][:], memory[1][:] = x, t
@@ -46,7 +48,7 @@ def test_bits_do_not_depend_on_threads_or_memory(n: int, dtype: Any) -> None:
     assert all(result == results[0] for result in results)
 
 
-def test_many_small_terms_are_not_lost() -> None:
+def test_many_small_terms_are_not_lost(target: str) -> None:
     """Ones, summed as float32 one by one, would end at 2**24."""
     n = 2**24 + 2**20
     loss, _ = _core.squared_error(np.ones(n, np.float32), np.zeros(n, np.float32))
@@ -54,7 +56,7 @@ def test_many_small_terms_are_not_lost() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_scale(dtype: Any) -> None:
+def test_scale(dtype: Any, target: str) -> None:
     for n in SIZES:
         x, out = operands(n, dtype)
         assert _core.scale(x, 0.1, out) is out

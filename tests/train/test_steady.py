@@ -19,7 +19,6 @@ from steady_trainers import (
     require_same,
 )
 
-import fastbn
 from fastbn import (
     GELU,
     BatchNorm1d,
@@ -79,12 +78,12 @@ TAPED: dict[str, tuple[Net, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("name", TAPED)
-def test_bits_of_the_layers(name: str, threads: int) -> None:
+def test_bits_of_the_layers(name: str, n_threads: int, threads: Callable[[int], None]) -> None:
     """Samples in new memory each time, losses, metrics, gradients, statistics and parameters."""
     net, how = TAPED[name]
-    fastbn.set_num_threads(threads)
+    threads(n_threads)
     steady, plain = make(net()), by_layers(make(net()))
     for i in range(6):
         x, y = batch(i, **how)
@@ -163,9 +162,9 @@ def targets(i: int, width: int = CLASSES) -> Any:
     return batch(i + 10, (ROWS, width))[0]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_squared_error(threads: int) -> None:
-    fastbn.set_num_threads(threads)
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_squared_error(n_threads: int, threads: Callable[[int], None]) -> None:
+    threads(n_threads)
     steady, plain = (make(dense(BatchNorm1d(16)), MSELoss(), metrics=()) for _ in range(2))
     by_layers(plain)
     for i in range(6):
