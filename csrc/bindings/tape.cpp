@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdint>
-#include <stdexcept>
 #include <tuple>
 #include <utility>
 

@@ -98,11 +98,18 @@ def among_the_gradients(x: Any, trainer: Trainer) -> Any:
     return view
 
 
-@pytest.mark.parametrize("place", [strided, misaligned, among_the_gradients])
+def among_the_parameters(x: Any, trainer: Trainer) -> Any:
+    """Where the first weight begins: one pointer for both."""
+    view = trainer.net.parameters()[0].place.data[: x.size].reshape(x.shape)
+    view[...] = x
+    return view
+
+
+@pytest.mark.parametrize("place", [strided, misaligned, among_the_gradients, among_the_parameters])
 def test_samples_in_unusual_memory(place: Callable[[Any, Trainer], Any]) -> None:
     """With a tape of others, and while one is recorded."""
     steady, plain = (make(dense(BatchNorm1d(16), ReLU(), width=64)) for _ in range(2))
-    steady.net, plain.net = (dense(BatchNorm1d(64), ReLU(), width=64) for _ in range(2))
+    steady.net, plain.net = (dense(ReLU(), width=64) for _ in range(2))
     for trainer in (steady, plain):
         trainer.optimizer = SGD(trainer.net.parameters(), lr=0.05)
     by_layers(plain)
@@ -116,7 +123,8 @@ def test_samples_in_unusual_memory(place: Callable[[Any, Trainer], Any]) -> None
             x, y = batch(i, shape)
             losses.append(trainer.step(place(x, trainer) if unusual else x, y))
         assert losses[0] == losses[1]
-        again = (8, 9) if place is not among_the_gradients else ()  # such a step is not tried again
+        # A step that no tape could repeat is not tried again.
+        again = (8, 9) if place in (strided, misaligned) else ()
         assert on_tape(steady) == (i in (1, 2, 4, 5, *again))
         require_same(steady, plain)
 
@@ -165,6 +173,7 @@ def test_samples_are_not_held() -> None:
 def test_layers_have_forgotten_the_batch(steps: int) -> None:
     trainer = make(dense(BatchNorm1d(16), ReLU()))
     for i in range(steps):
+        trainer.evaluate(*batch(9))
         trainer.step(*batch(i))
     with pytest.raises(RuntimeError, match="needs a forward"):
         trainer.net.backward(np.zeros((ROWS, CLASSES), np.float32))

@@ -111,6 +111,10 @@ def change_class(trainer: Trainer) -> None:
     trainer.net[1].__class__ = Shifted  # type: ignore[index]
 
 
+def replace_metrics(trainer: Trainer) -> None:
+    trainer.metrics = {"error_rate": error_rate}
+
+
 def freeze_metrics(trainer: Trainer) -> None:
     trainer.metrics = types.MappingProxyType(dict(trainer.metrics))  # type: ignore[assignment]
 
@@ -132,6 +136,7 @@ CHANGES = [
     add_metric,
     replace_attributes,
     change_class,
+    replace_metrics,
     freeze_metrics,
     override_forward,
     use_layers,

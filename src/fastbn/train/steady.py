@@ -13,7 +13,6 @@ batch of an epoch goes by layers, and the next epoch's second step is recorded a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -106,11 +105,10 @@ class SteadyStep:
             return trainer._gradients(x, y)
         net, loss, metrics = trainer.net, trainer.loss, trainer.metrics
         net.forget()
-        watched = _watch(net, loss, metrics)
+        watched = _watch(net, loss, metrics)  # before: what changes meanwhile is another one later
         values, tape = _core.record(lambda: trainer._gradients(x, y), x, y)
         net.forget()  # the tape holds what backward reads
-        # Of one class accuracy is NumPy's.  What changed meanwhile is on the tape, or it is not.
-        if tape.whole and tape.results == len(values) and _same(watched, net, loss, metrics):
+        if tape.whole and tape.results == len(values):  # of one class accuracy is NumPy's
             self._taped = _Taped(tape, net, loss, metrics, tuple(values), watched)
         else:
             self._pause = _PAUSE
@@ -128,21 +126,6 @@ def _watch(net: Layer, loss: Loss, metrics: dict[str, Metric]) -> _core.Watched:
         (part, type(part), tuple(attributes), tuple(attributes.values()))
         for part, attributes in objects
     )
-
-
-def _same(watched: _core.Watched, net: Layer, loss: Loss, metrics: dict[str, Metric]) -> bool:
-    """Whether they are what they were: values by identity."""
-    now = _watch(net, loss, metrics)
-    return len(now) == len(watched) and all(
-        one is other and kind is other_kind and names == other_names and _all_is(values, others)
-        for (one, kind, names, values), (other, other_kind, other_names, others) in zip(
-            now, watched, strict=True
-        )
-    )
-
-
-def _all_is(values: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
-    return len(values) == len(others) and all(map(is_, values, others))
 
 
 def _descend(layer: Layer) -> Iterator[Layer]:
