@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 
+from fastbn import _core
 from fastbn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 
 DTYPES = [np.float32, np.float64]
@@ -183,3 +184,9 @@ def test_wrong_smoothing():
     for value in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match="label_smoothing"):
             CrossEntropyLoss(value)
+
+
+@pytest.mark.parametrize("cache", [None, 3, "cache"])
+def test_backward_refuses_what_is_no_cache(cache):
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        _core.cross_entropy_backward(cache)

@@ -36,6 +36,12 @@ def batch(i: int, shape: tuple[int, ...] = (ROWS, FEATURES), dtype: Any = np.flo
     return x.astype(dtype), rng.integers(0, CLASSES, shape[0])
 
 
+def layer(trainer: Trainer, place: int) -> Any:
+    """A layer of its net, to be changed as no caller should."""
+    net: Any = trainer.net
+    return net[place]
+
+
 def on_tape(trainer: Trainer) -> bool:
     return trainer._steady._taped is not None
 

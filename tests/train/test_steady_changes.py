@@ -13,6 +13,7 @@ from steady_trainers import (
     batch,
     by_layers,
     dense,
+    layer,
     make,
     on_tape,
     require_same,
@@ -38,23 +39,23 @@ def lend_parameters(trainer: Trainer) -> None:
 
 
 def set_eps(trainer: Trainer) -> None:
-    trainer.net[1].eps = 0.1  # type: ignore[index]
+    layer(trainer, 1).eps = 0.1
 
 
 def set_momentum(trainer: Trainer) -> None:
-    trainer.net[1].momentum = 0.9  # type: ignore[index]
+    layer(trainer, 1).momentum = 0.9
 
 
 def replace_statistics(trainer: Trainer) -> None:
-    trainer.net[1].running_mean = np.full(16, 7, np.float32)  # type: ignore[index]
+    layer(trainer, 1).running_mean = np.full(16, 7, np.float32)
 
 
 def stride_statistics(trainer: Trainer) -> None:
-    trainer.net[1].running_var = np.ones(32, np.float32)[::2]  # type: ignore[index]
+    layer(trainer, 1).running_var = np.ones(32, np.float32)[::2]
 
 
 def ask_for_ghosts(trainer: Trainer) -> None:
-    trainer.net[1].virtual_batch_size = 6  # type: ignore[index]
+    layer(trainer, 1).virtual_batch_size = 6
 
 
 def smooth(trainer: Trainer) -> None:
@@ -75,9 +76,9 @@ def add_metric(trainer: Trainer) -> None:
 
 
 def override_forward(trainer: Trainer) -> None:
-    layer = trainer.net[3]  # type: ignore[index]
-    original = layer.forward
-    layer.forward = lambda x, *, training=False: original(3 * x, training=training)
+    linear = layer(trainer, 3)
+    original = linear.forward
+    linear.forward = lambda x, *, training=False: original(3 * x, training=training)
 
 
 def use_layers(trainer: Trainer) -> None:
@@ -96,8 +97,8 @@ def scale_in_place(trainer: Trainer) -> None:
 
 
 def replace_attributes(trainer: Trainer) -> None:
-    layer = trainer.net[1]  # type: ignore[index]
-    layer.__dict__ = vars(layer) | {"eps": 0.5}
+    norm = layer(trainer, 1)
+    norm.__dict__ = vars(norm) | {"eps": 0.5}
 
 
 class Shifted(BatchNorm1d):
@@ -108,7 +109,7 @@ class Shifted(BatchNorm1d):
 
 
 def change_class(trainer: Trainer) -> None:
-    trainer.net[1].__class__ = Shifted  # type: ignore[index]
+    layer(trainer, 1).__class__ = Shifted
 
 
 def replace_metrics(trainer: Trainer) -> None:
@@ -164,11 +165,11 @@ def test_numbers_in_arrays_are_read_in_each_step() -> None:
         steady, plain = (make(dense(BatchNorm1d(16), ReLU())) for _ in range(2))
         by_layers(plain)
         for trainer in (steady, plain):
-            setattr(trainer.net[1], name, np.array(0.1))  # type: ignore[index]
+            setattr(layer(trainer, 1), name, np.array(0.1))
         for i in range(6):
             if i == 4:
                 for trainer in (steady, plain):
-                    getattr(trainer.net[1], name)[...] = other  # type: ignore[index]
+                    getattr(layer(trainer, 1), name)[...] = other
             assert steady.step(*batch(i)) == plain.step(*batch(i))
             require_same(steady, plain)
 
@@ -181,7 +182,7 @@ def test_a_change_while_the_tape_records(monkeypatch: pytest.MonkeyPatch) -> Non
 
     def then_change(trainer: Trainer, x: Any, y: Any) -> Any:
         values = gradients(trainer, x, y)
-        trainer.net[1].eps = 0.5  # type: ignore[index]
+        layer(trainer, 1).eps = 0.5
         return values
 
     for i in range(6):
@@ -197,7 +198,7 @@ def test_a_tape_is_tried_again() -> None:
     trainer = make(dense(BatchNorm1d(16, momentum=None), ReLU()))
     for i in range(5):
         trainer.step(*batch(i))
-    trainer.net[1].momentum = 0.1  # type: ignore[index]
+    layer(trainer, 1).momentum = 0.1
     for i in range(110):
         trainer.step(*batch(i))
     assert on_tape(trainer)
