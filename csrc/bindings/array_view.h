@@ -108,8 +108,8 @@ T* data(const std::optional<py::array>& array) {  // null where there is none
   return array ? data<T>(*array) : nullptr;
 }
 
-inline py::handle handle_of(
-    const std::optional<py::array>& array) {  // of nothing where there is none
+// Of nothing where there is none.
+inline py::handle handle_of(const std::optional<py::array>& array) {
   return array ? py::handle(*array) : py::handle();
 }
 

@@ -164,9 +164,9 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
   for (auto* input : {&gamma, &beta, &mean, &var, &weights}) separate(*input, out.array());
   x = fitting(x, axis);
 
-  const auto [cache_object, cache] =
-      new_cache({x, weights, shape, axis, training, relu, same_memory(x, out.array()), groups,
-                 channels, nullptr});
+  const NewCache made = new_cache({x, weights, shape, axis, training, relu,
+                                   same_memory(x, out.array()), groups, channels, nullptr});
+  const BatchNormCache& cache = made.cache;
   const py::array y = destination(out, axis);
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);
@@ -200,7 +200,7 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
             });
   });
   running.take();
-  return py::make_tuple(out.take(), cache_object);
+  return py::make_tuple(out.take(), made.object);
 }
 
 py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNormCache& cache,

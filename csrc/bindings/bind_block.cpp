@@ -64,9 +64,10 @@ py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object
   running.require_apart_from(weight, "weight", needed);
 
   const py::array z_to = z.contiguous(), y_to = y.contiguous();
-  const auto [cache_object, cache] =
+  const NewCache made =
       new_cache({z_to, std::nullopt, shape, 1, /*training=*/true, relu, /*overwritten=*/false,
                  /*groups=*/1, channels, nullptr});
+  const BatchNormCache& cache = made.cache;
   with_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     if (shape[0] == 0 || channels == 0) return;
@@ -81,7 +82,7 @@ py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object
     const double n = double(shape[0]);
     void* const counter = count.counter();
     perform({x, weight, handle_of(bias), handle_of(gamma), handle_of(beta), z_to, y_to,
-             cache_object, mean_object, var_object, count_object},
+             statistics_on_tape(cache), mean_object, var_object, count_object},
             [=](const Operands& now) {
               linear_batch_norm_training(now(xv), wv, b, parameters, zv, yv, statistics);
               if (tracks) {
@@ -91,7 +92,7 @@ py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object
             });
   });
   running.take();
-  return py::make_tuple(y.take(), cache_object);
+  return py::make_tuple(y.take(), made.object);
 }
 
 py::array linear_batch_norm_inference_binding(

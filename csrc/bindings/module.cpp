@@ -5,8 +5,8 @@
 
 // No kernel or binding keeps state that threads share, but for the two settings of runtime.h, which are
 // atomic, the pool of threads, which one caller has at a time, the memory of results (result_workspace.h),
-// which is lent under the object's own lock, the tape that records in a thread, which is the thread's own, and the function behind matmul, which is set on import: the
-// module needs no GIL.
+// which is lent under the object's own lock, tapes, which one thread runs at a time and which record in their
+// own (tape.h), and the function behind matmul, which is set on import: the module needs no GIL.
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.attr("__version__") = FASTBN_VERSION;
   fastbn::bindings::register_workspace(m);
