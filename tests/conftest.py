@@ -48,6 +48,16 @@ def units(request: pytest.FixtureRequest) -> Iterator[None]:
     _core.assume_half_width_units(None)
 
 
+@pytest.fixture(params=[False, True], ids=["near", "far"])
+def distance(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let threads pass for near to one another, and for far apart."""
+    from fastbn import _core
+
+    _core.assume_far_apart(request.param)
+    yield
+    _core.assume_far_apart(None)
+
+
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
 def dtype(request: pytest.FixtureRequest) -> Any:
     """Both dtypes that the kernels know."""

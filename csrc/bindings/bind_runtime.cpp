@@ -3,8 +3,10 @@
 #include <optional>
 
 #include "bindings/array_view.h"
+#include "bindings/tape.h"
 #include "fastbn/runtime.h"
 #include "runtime/cpu.h"
+#include "runtime/handover.h"
 
 namespace fastbn::bindings {
 namespace {
@@ -24,7 +26,17 @@ py::dict build_info() {
   return info;
 }
 
-void assume(std::optional<bool> half_width) {
+double measured_handover() {
+  const Unlocked unlocked;
+  return handover_seconds();
+}
+
+void assume_far(std::optional<bool> far) {
+  const Distance told = far.value_or(false) ? Distance::far : Distance::near;
+  assume_distance(far ? told : Distance::look);
+}
+
+void assume_units(std::optional<bool> half_width) {
   const HalfWidth told = half_width.value_or(false) ? HalfWidth::yes : HalfWidth::no;
   assume_half_width(half_width ? told : HalfWidth::look);
 }
@@ -39,7 +51,9 @@ void register_runtime(py::module_& m) {
   m.def("get_target", &target);
   m.def("set_target", &set_target, arg("name"));
   m.def("half_width_units", &halves_64_bytes);
-  m.def("assume_half_width_units", &assume, arg("half_width"));
+  m.def("assume_half_width_units", &assume_units, arg("half_width"));
+  m.def("handover_seconds", &measured_handover);
+  m.def("assume_far_apart", &assume_far, arg("far"));
   m.def("as_array", &input, arg("object"), arg("name"));
   m.def("build_info", &build_info);
   target();  // a wrong FASTBN_TARGET fails the import, not the first product

@@ -42,6 +42,31 @@ double best_of(double seconds, const Run& run) {
   return best;
 }
 
+// FLOP of so many steps on one thread.
+template <class T>
+double flop_of(const ProbeKernels<T>& kernel, index_t steps) {
+  return 2.0 * kernel.width * kernel.fma_chains * static_cast<double>(steps);
+}
+
+// Multiply-adds on all threads, each until `end`: the steps that they made.
+template <class T>
+index_t steps_until(Clock::time_point end, const ProbeKernels<T>& kernel, int threads) {
+  constexpr index_t kSteps = 1024;  // some 10 us between two looks at the clock
+  std::atomic<index_t> made{0};
+  std::atomic<bool> sink{false};
+  parallel(threads, [&](int) {
+    index_t steps = 0;
+    T sum = 0;
+    do {
+      sum += kernel.fma(kSteps);
+      steps += kSteps;
+    } while (Clock::now() < end);
+    sink.store(sum > 0, std::memory_order_relaxed);
+    made += steps;
+  });
+  return made;
+}
+
 }  // namespace
 
 template <class T>
@@ -56,8 +81,21 @@ double fma_peak(double seconds) {
       sink.store(sum > 0, std::memory_order_relaxed);
     });
   });
-  const double flop = 2.0 * kernel.width * kernel.fma_chains * static_cast<double>(kSteps);
-  return flop * threads / time;
+  return flop_of(kernel, kSteps) * threads / time;
+}
+
+template <class T>
+double fma_rate(double seconds) {
+  const ProbeKernels<T>& kernel = kernels<T>().probe;
+  const int threads = std::min(num_threads(), kMostThreads);
+  const auto after = [](double s) {
+    return Clock::now() +
+           std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(s));
+  };
+  steps_until(after(seconds / 4), kernel, threads);
+  index_t steps = 0;
+  const double time = seconds_of([&] { steps = steps_until(after(seconds), kernel, threads); });
+  return flop_of(kernel, steps) / time;
 }
 
 double copy_bandwidth(index_t bytes, double seconds) {
@@ -82,5 +120,7 @@ double copy_bandwidth(index_t bytes, double seconds) {
 
 template double fma_peak<float>(double);
 template double fma_peak<double>(double);
+template double fma_rate<float>(double);
+template double fma_rate<double>(double);
 
 }  // namespace fastbn

@@ -232,10 +232,12 @@ def sgd_update(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     ends: Sequence[int] = (),
+    cols: Sequence[int] = (),
 ) -> None:
     """1-D contiguous arrays: v = momentum*v + g; p -= lr*v (nesterov: g + momentum*v).
 
-    Threads share out each of the parts that end at `ends`, the last with the array.
+    Threads share out each of the parts that end at `ends`, the last with the array; one that is a
+    matrix, of so many `cols`, by its columns.
     """
 
 def adam_update(
@@ -252,6 +254,7 @@ def adam_update(
     weight_decay: float = 0.0,
     decoupled: bool = False,
     ends: Sequence[int] = (),
+    cols: Sequence[int] = (),
 ) -> None:
     """One step of Adam (L2 in the gradient) or, if `decoupled`, AdamW; `step` counts from 1."""
 
@@ -272,6 +275,9 @@ def rescale(x: NDArray[np.uint8], out: Array, scale: float, offset: float) -> Ar
 def fma_peak(dtype: str = "float32", seconds: float = 0.05) -> float:
     """FLOP a second of fused multiply-adds in registers, on all threads: the best of many runs."""
 
+def fma_rate(dtype: str = "float32", seconds: float = 0.001) -> float:
+    """Return the same in the mean over `seconds`: what the machine gives now."""
+
 def copy_bandwidth(bytes: int, seconds: float = 0.05) -> float:
     """Bytes a second, read and written, of copies between arrays of `bytes` in all."""
 
@@ -289,6 +295,12 @@ def half_width_units() -> bool:
 
 def assume_half_width_units(half_width: bool | None) -> None:
     """Take it for one, or not; None: as it is.  For tests: that decides what pays, and no bit."""
+
+def handover_seconds() -> float:
+    """Measure how long a cache line takes from thread to thread; 0.0 on one, or if one was late."""
+
+def assume_far_apart(far: bool | None) -> None:
+    """Take the threads for far apart, or near; None: as measured.  For tests: it decides no bit."""
 
 def as_array(object: Any, name: str) -> Array:
     """View anything that NumPy can see without a copy: float32 or float64, else TypeError."""

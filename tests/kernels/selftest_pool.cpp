@@ -3,6 +3,8 @@
 #include <map>
 #include <thread>
 
+#include "fastbn/runtime.h"
+#include "runtime/handover.h"
 #include "runtime/pool.h"
 #include "selftest.h"
 
@@ -65,12 +67,31 @@ void check_callers(Report& report) {
   report.require(wrong == 0, "every part once, of several callers' calls");
 }
 
+// Nobody is waited for who does not come.
+void check_handover(Report& report) {
+  const int before = num_threads();
+  for (const int threads : {1, 2, 5}) {
+    set_num_threads(threads);
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      const double seconds = handover_seconds();
+      report.require(threads > 1 ? seconds >= 0 : seconds == 0, "seconds of a hand-over");
+    }
+  }
+  set_num_threads(before);
+  assume_distance(Distance::far);
+  report.require(far_apart(), "far as told");
+  assume_distance(Distance::near);
+  report.require(!far_apart(), "near as told");
+  assume_distance(Distance::look);
+}
+
 }  // namespace
 
 void test_pool(Report& report) {
   report.at("pool");
   check_parts(report);
   check_callers(report);
+  check_handover(report);
 }
 
 }  // namespace fastbn::selftest

@@ -97,7 +97,17 @@ def summary(measurements: Sequence[Measurement], team: Team) -> list[str]:
             lines += _means(label, part)
     if len(kinds) > 1:
         lines += _means("all", [m for m in measurements if not is_neighbour(m.case.batch)])
-    return [*lines, "", *_limits(team)]
+    return [*lines, "", *_disturbances(measurements), *_limits(team)]
+
+
+def _disturbances(measurements: Sequence[Measurement]) -> list[str]:
+    rounds = sum(len(m.tries) for m in measurements)
+    taken = sum(sum(m.tries) for m in measurements)
+    disturbed = sum(m.disturbed for m in measurements)
+    return [
+        f"{rounds} rounds, {taken - rounds} of the tries taken again; {disturbed} count although "
+        "the machine was disturbed"
+    ]
 
 
 def _means(label: str, measurements: Sequence[Measurement]) -> list[str]:

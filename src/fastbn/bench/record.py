@@ -117,6 +117,8 @@ def extra_info(measurement: Measurement, library: str, team: Team) -> dict[str, 
         "library": library,
         "threads": team.libraries.get(library, {}).get("threads", team.settings.threads),
         "seconds": seconds,
+        "tries": measurement.tries,
+        "least_share_of_machine": measurement.least,
         **rates(case, statistics.median(seconds), team.limits),
         **measurement.notes,
     }

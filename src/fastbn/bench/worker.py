@@ -17,6 +17,7 @@ import time
 from functools import lru_cache
 from typing import Any, TextIO
 
+from fastbn import _core
 from fastbn.bench import answers, limits, operands, turns
 from fastbn.bench.images import Batches, Images, load_images
 from fastbn.bench.libraries import Job, Library, load
@@ -50,6 +51,11 @@ class Worker:
     def limits(self, seconds: float) -> dict[str, Any]:
         """Measure the limits of the machine, with the threads of this process."""
         return dataclasses.asdict(limits.measure(seconds))
+
+    def look(self, seconds: float) -> dict[str, Any]:
+        """Look at what the machine gives now, for `seconds`: the fields of a `watch.Look`."""
+        flop_per_s = _core.fma_rate("float32", seconds)  # first: it wakes the threads
+        return {"flop_per_s": flop_per_s, "handover_seconds": _core.handover_seconds()}
 
     def prepare(self, case: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Prepare and check a case, and find out how many calls take about `seconds`."""

@@ -13,6 +13,7 @@ from fastbn.bench.libraries.base import Job, Library
 from fastbn.bench.libraries.shared_objects import find
 
 __all__ = [
+    "ON_ONE_THREAD",
     "WITH_OPENBLAS",
     "WITH_OPENMP",
     "Job",
@@ -32,6 +33,7 @@ _SUITES = {
 
 _CLASSES = {
     "fastbn": "fastbn.bench.libraries.ours:Fastbn",
+    "fastbn-1": "fastbn.bench.libraries.ours:OneThread",
     "numpy": "fastbn.bench.libraries.with_numpy:WithNumpy",
     "onednn": "fastbn.bench.libraries.onednn:OneDNN",
     "mkl": "fastbn.bench.libraries.mkl:MKL",
@@ -52,6 +54,7 @@ def _shared_object(name: str) -> Callable[[], bool]:
 
 _IS_THERE: dict[str, Callable[[], bool]] = {
     "fastbn": lambda: True,
+    "fastbn-1": lambda: True,
     "numpy": lambda: True,
     "onednn": _shared_object("dnnl"),
     "mkl": _shared_object("mkl_rt"),
@@ -64,6 +67,8 @@ _IS_THERE: dict[str, Callable[[], bool]] = {
 
 # Those that compute with OpenMP: each is at its best with its threads bound to CPUs.
 WITH_OPENMP = frozenset({"onednn", "mkl", "torch", "torch-compile"})
+# A peer of no suite: whether more threads ever are slower than one (`--peers fastbn-1`).
+ON_ONE_THREAD = frozenset({"fastbn-1"})
 # Those that compute by NumPy's BLAS.
 WITH_OPENBLAS = frozenset({"numpy"})
 

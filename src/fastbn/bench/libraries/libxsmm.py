@@ -23,7 +23,9 @@ class Libxsmm(Library):
         self._library.libxsmm_init()
 
     def version(self) -> str:
-        return "libxsmm"
+        architecture = self._library.libxsmm_get_target_arch
+        architecture.restype = ctypes.c_char_p
+        return f"libxsmm {architecture().decode()}"
 
     def product(self, case: Product, operands: ProductOperands) -> Job | None:
         """Prepare what its own kernels compute; the rest it hands to whatever BLAS there is."""

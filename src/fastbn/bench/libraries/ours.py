@@ -75,3 +75,10 @@ class Fastbn(Library):
             losses.add(trainer.step(x, y))
 
         return Job(step, losses.values)
+
+
+class OneThread(Fastbn):
+    """The same on one thread, beside which more of them must not be slower."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(1)
