@@ -167,24 +167,34 @@ py::array gradient(const py::object& object, const py::array& param) {
 }
 
 // Where the parts of `n` elements end.
-Parts parts_of(const std::vector<index_t>& ends, index_t n) {
+Parts parts_of(const std::vector<index_t>& ends, const std::vector<index_t>& cols, index_t n) {
+  if (!cols.empty() && cols.size() != ends.size()) {
+    throw py::value_error("cols must have a value for each of ends, " +
+                          std::to_string(ends.size()) + ", got " + std::to_string(cols.size()));
+  }
   for (std::size_t q = 0; q < ends.size(); ++q) {
     const index_t least = q == 0 ? 0 : ends[q - 1];
     if (ends[q] < least || ends[q] > n) {
       throw py::value_error("ends must ascend to the size of param, " + std::to_string(n) +
                             ", got " + std::to_string(ends[q]) + " after " + std::to_string(least));
     }
+    const index_t size = ends[q] - least, c = cols.empty() ? 0 : cols[q];
+    if (c < 0 || (c > 0 && size % c != 0)) {
+      throw py::value_error("cols must be 0 or divide the part's size, " + std::to_string(size) +
+                            ", got " + std::to_string(c));
+    }
   }
   if (!ends.empty() && ends.back() != n) {
     throw py::value_error("the last of ends must be the size of param, " + std::to_string(n) +
                           ", got " + std::to_string(ends.back()));
   }
-  return {ends.data(), static_cast<index_t>(ends.size())};
+  return {ends.data(), static_cast<index_t>(ends.size()), cols.empty() ? nullptr : cols.data()};
 }
 
 void sgd_update_binding(const py::object& param_object, const py::object& grad_object,
                         const py::object& velocity_object, double lr, double momentum,
-                        bool nesterov, double weight_decay, const std::vector<index_t>& ends) {
+                        bool nesterov, double weight_decay, const std::vector<index_t>& ends,
+                        const std::vector<index_t>& cols) {
   const py::array given = input(param_object, "param");
   py::array grad = gradient(grad_object, given);
   Output param = updated(param_object, "param", given);
@@ -198,7 +208,7 @@ void sgd_update_binding(const py::object& param_object, const py::object& grad_o
                           (nesterov ? "True" : "False") + ", but velocity is None");
   }
   if (moving) require_separate(param, "param", velocity, "velocity");
-  const Parts parts = parts_of(ends, given.size());
+  const Parts parts = parts_of(ends, cols, given.size());
   prepare(grad, param);
   if (moving) prepare(grad, velocity);
   const py::array p = param.contiguous(true);
@@ -227,14 +237,15 @@ void require_adam_options(const AdamOptions& o) {
 void adam_update_binding(const py::object& param_object, const py::object& grad_object,
                          const py::object& m_object, const py::object& v_object, index_t step,
                          double lr, double beta1, double beta2, double eps, double weight_decay,
-                         bool decoupled, const std::vector<index_t>& ends) {
+                         bool decoupled, const std::vector<index_t>& ends,
+                         const std::vector<index_t>& cols) {
   const py::array given = input(param_object, "param");
   py::array grad = gradient(grad_object, given);
   Output param = updated(param_object, "param", given), m = updated(m_object, "m", given);
   Output v = updated(v_object, "v", given);
   const AdamOptions options{lr, beta1, beta2, eps, weight_decay, decoupled, step};
   require_adam_options(options);
-  const Parts parts = parts_of(ends, given.size());
+  const Parts parts = parts_of(ends, cols, given.size());
   require_separate(param, "param", m, "m");
   require_separate(param, "param", v, "v");
   require_separate(m, "m", v, "v");
@@ -265,11 +276,11 @@ void register_nn(py::module_& m) {
         arg("out") = py::none());
   m.def("sgd_update", &sgd_update_binding, arg("param"), arg("grad"), arg("velocity"), arg("lr"),
         arg("momentum") = 0.0, arg("nesterov") = false, arg("weight_decay") = 0.0,
-        arg("ends") = py::tuple());
+        arg("ends") = py::tuple(), arg("cols") = py::tuple());
   m.def("adam_update", &adam_update_binding, arg("param"), arg("grad"), arg("m"), arg("v"),
         py::kw_only(), arg("step"), arg("lr"), arg("beta1") = 0.9, arg("beta2") = 0.999,
         arg("eps") = 1e-8, arg("weight_decay") = 0.0, arg("decoupled") = false,
-        arg("ends") = py::tuple());
+        arg("ends") = py::tuple(), arg("cols") = py::tuple());
 }
 
 }  // namespace fastbn::bindings

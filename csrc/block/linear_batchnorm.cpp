@@ -23,6 +23,7 @@
 #include "batchnorm/serial.h"
 #include "dispatch/dispatch.h"
 #include "gemm/serial.h"
+#include "runtime/handover.h"
 #include "runtime/threads.h"
 #include "runtime/workspace.h"
 
@@ -47,8 +48,8 @@ constexpr index_t kFewTiles = 2;
 
 // Of so few rows the gradient of the weight is by far the largest array, and is written fastest if threads
 // share its rows, as gemm() mostly has them do of so many steps of k, not its columns (784 x 512 at 8 and 16 rows: 1.5 and
-// 1.25 times as fast backward; a training step at 24, 32 and 48 rows 1.03, 1.02 and 0.99, in spells in which lines
-// between the two threads took longer 1.12, 1.11 and 1.08; two threads of Zen 4).
+// 1.25 times as fast backward; a training step at 24, 32 and 48 rows 1.03, 1.02 and 0.99; two threads of Zen 4).  Threads
+// that are far apart share its columns, as they do of more rows.
 constexpr index_t kFewRows = 48;
 
 index_t rounded_up(index_t n, index_t multiple) {
@@ -113,6 +114,12 @@ struct Panels {
     });
   }
 };
+
+// Whether threads write the columns of the weight's gradient that they update; see handover.h.
+template <class T>
+bool keeps_columns(const Panels& panels) {
+  return panels.parts > 1 && columns_for_each<T>(panels.cols, panels.parts) && far_apart();
+}
 
 std::size_t in_lines(std::size_t bytes) {
   return (bytes + 63) / 64 * 64;
@@ -238,7 +245,7 @@ void linear_batch_norm_backward(const Matrix<const T>& dy, const Matrix<const T>
     sums_of_nothing(to);
   } else {
     const Panels panels = Panels::of(x.rows, x.cols, z.cols, T());
-    if (x.rows <= kFewRows || panels.tiles <= kFewTiles) {
+    if (panels.tiles <= kFewTiles || (x.rows <= kFewRows && !keeps_columns<T>(panels))) {
       backward_in_turn(dy, x, z, statistics, training, relu, to);
     } else {
       backward_panels(dy, x, z, statistics, training, relu, to, panels);

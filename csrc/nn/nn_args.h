@@ -37,6 +37,16 @@ struct AdamStep {
 };
 
 template <class T>
+constexpr index_t kLineOf = 64 / sizeof(T);  // elements of a cache line
+constexpr index_t kStripLines = 4;
+
+// What is updated at once: `rows` pieces of `cols` elements, each `row` elements after the one before.
+struct Strip {
+  index_t rows, cols, row;
+  bool backwards;  // in which direction a piece of kStripLines cache lines is gone through
+};
+
+template <class T>
 struct NNKernels {
   // y[i] = f(x[i]); x and y may be the same.  `slope` is leaky_relu's.
   void (*activation[kActivationKinds])(index_t n, const T* x, T* y, T slope);
@@ -57,8 +67,8 @@ struct NNKernels {
   // The sum of (x - t)^2; x - t goes to `difference`, which may be x or t.
   double (*squared_error)(index_t n, const T* x, const T* t, T* difference);
   void (*scale)(index_t n, const T* x, T factor, T* y);  // y = x factor; they may be the same
-  void (*sgd)(index_t n, T* p, const T* g, T* velocity, SgdStep<T> step);  // velocity may be null
-  void (*adam)(index_t n, T* p, const T* g, T* m, T* v, AdamStep<T> step);
+  void (*sgd)(Strip s, T* p, const T* g, T* velocity, SgdStep<T> step);  // velocity may be null
+  void (*adam)(Strip s, T* p, const T* g, T* m, T* v, AdamStep<T> step);
   void (*rescale)(index_t n, const unsigned char* x, T* y, T scale, T offset);
 };
 

@@ -237,6 +237,7 @@ class SGD(Optimizer):
             self.nesterov,
             weight_decay,
             segment.ends,
+            segment.cols,
         )
 
 
@@ -308,6 +309,7 @@ class Adam(Optimizer):
             weight_decay=weight_decay,
             decoupled=self.decoupled,
             ends=segment.ends,
+            cols=segment.cols,
         )
 
 

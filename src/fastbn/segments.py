@@ -27,7 +27,8 @@ _LEAST_SHARED = 16384  # elements: fetching fewer takes a microsecond or two
 class Segment(NamedTuple):
     """Neighbouring parameters, flat; each array of `state` is as long as `data`.
 
-    Threads share out each of the parts of `data` that end at `ends`.
+    Threads share out each of the parts of `data` that end at `ends`: by columns if it is a large
+    weight, of so many in `cols`.
     """
 
     data: Array
@@ -35,6 +36,7 @@ class Segment(NamedTuple):
     state: dict[str, Array]
     decay: bool
     ends: tuple[int, ...]
+    cols: tuple[int, ...]
 
 
 class Segments:
@@ -110,17 +112,27 @@ class Segments:
                 view[...] = self._state[place].get(name, 0)
                 self._state[place][name] = view
         starts = [home.start - start for home in homes] + [stop - start]
-        return Segment(data[start:stop], grad[start:stop], state, decay, _ends(starts))
+        shapes = [self._params[place].data.shape for place in run]
+        ends, cols = _parts(starts, shapes)
+        return Segment(data[start:stop], grad[start:stop], state, decay, ends, cols)
 
 
-def _ends(starts: list[int]) -> tuple[int, ...]:
+def _parts(
+    starts: Sequence[int], shapes: Sequence[tuple[int, ...]]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Where the parts end that threads share out: large parameters, and what is between them.
 
-    `starts` of the parameters and the end of all.  Threads that share out the rows of a weight's
-    gradient share out its update alike, and neither has to fetch what the other has written.
+    `starts` of the parameters and the end of all.  Threads that share out the columns of a product
+    read theirs of its weight and write theirs of the gradient; they share out its update alike, and
+    neither has to fetch what the other has written.  Beside the ends the columns of each part, 0 of
+    what is no weight.
     """
-    ends = {starts[-1]}
-    for start, stop in itertools.pairwise(starts):
+    parts = {starts[-1]: 0}
+    for (start, stop), shape in zip(itertools.pairwise(starts), shapes, strict=True):
         if stop - start >= _LEAST_SHARED:
-            ends |= {start, stop}
-    return tuple(sorted(ends - {0}))
+            is_weight = len(shape) == 2 and (stop - start) == shape[0] * shape[1]
+            parts.setdefault(start, 0)
+            parts[stop] = shape[1] if is_weight else 0
+    parts.pop(0, None)
+    ends = sorted(parts)
+    return tuple(ends), tuple(parts[end] for end in ends)

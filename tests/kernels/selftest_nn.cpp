@@ -5,6 +5,7 @@
 
 #include "fastbn/nn.h"
 #include "nn/reference.h"
+#include "runtime/handover.h"
 #include "selftest.h"
 
 namespace fastbn::selftest {
@@ -136,6 +137,29 @@ void check_sgd(Report& report, Random& random, index_t n, const SgdOptions& opti
   }
 }
 
+// By columns, as threads do that are far apart: a weight of whole strips and one of cut ones.
+template <class T>
+void check_columns(Report& report, Random& random) {
+  report.at(target() + " " + type_name<T>() + " updates by columns");
+  const index_t ends[] = {300 * 256, 300 * 256 + 200 * 400, 300 * 256 + 200 * 400 + 5};
+  const index_t cols[] = {256, 400, 0}, n = ends[2];
+  const Parts parts{ends, 3, cols};
+  const std::vector<T> g = random.values<T>(n), p = random.values<T>(n), m = random.values<T>(n);
+  const std::vector<T> v = random.values<T>(n, 0.1, 2);
+  const auto update = [&](Parts shared, std::vector<T>* to) {
+    sgd_update(n, to[0].data(), g.data(), to[1].data(), {0.1, 0.9, 0.01, true}, shared);
+    adam_update(n, to[2].data(), g.data(), to[3].data(), to[4].data(),
+                {1e-3, 0.9, 0.999, 1e-8, 0.01, true, 7}, shared);
+  };
+  std::vector<T> want[] = {p, m, p, m, v}, got[] = {p, m, p, m, v};
+  update({}, want);
+  assume_distance(Distance::far);
+  on_two_threads<T>(report, {&got[0], &got[1], &got[2], &got[3], &got[4]},
+                    [&] { update(parts, got); });
+  assume_distance(Distance::look);
+  for (int i = 0; i < 5; ++i) report.require(got[i] == want[i], "the same bits");
+}
+
 template <class T>
 void check_adam(Report& report, Random& random, index_t n, const AdamOptions& options) {
   report.at(target() + " " + type_name<T>() + " adam of " + std::to_string(n));
@@ -209,6 +233,7 @@ void test(Report& report) {
     check_adam<T>(report, random, n, {1e-3, 0.9, 0.999, 1e-8, 0.01, false, 7});
     check_adam<T>(report, random, n, {1e-3, 0.9, 0.999, 1e-8, 0.01, true, 1000});
   }
+  check_columns<T>(report, random);
   for (const index_t cols : {1, 2, 3, 7, 8, 10, 16, 17, 33, 300}) {
     for (const index_t rows : {1, 3, 100}) check_softmax<T>(report, random, rows, cols);
   }

@@ -76,7 +76,7 @@ def rng():
 
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_bits_by_rows(target, dtype, rng, rows):
+def test_bits_by_rows(target, distance, dtype, rng, rows):
     check(rng, rows, 19, 70, dtype)
 
 
@@ -117,9 +117,10 @@ def test_bits_with_options(target, rng, options):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
-def test_threads_change_no_bit(target, rng, threads):
+def test_threads_change_no_bit(target, distance, rng, threads):
     with fastbn.threads(threads):
-        check(rng, 64, 300, 530, np.float32)
+        for rows in (40, 64):  # backward in turn, if they are near, and by panels
+            check(rng, rows, 300, 530, np.float32)
 
 
 @pytest.mark.parametrize("layout", ["F", "sliced", "reversed"])

@@ -68,7 +68,7 @@ def test_kernel_calls_of_a_step(monkeypatch):
 
 
 def test_threads_share_out_large_parameters_one_by_one(monkeypatch):
-    """Their rows, as the gradients' kernels do; small parameters between them are one part."""
+    """As the kernels of their gradients do; small parameters between them are one part."""
     net = Sequential(
         Linear(131, 127, rng=0),
         Linear(127, 10, rng=1),
@@ -76,11 +76,19 @@ def test_threads_share_out_large_parameters_one_by_one(monkeypatch):
         Linear(9, 2000, rng=3),
     )
     seen = []
-    monkeypatch.setattr(optim._core, "sgd_update", lambda *args: seen.append((args[0], args[-1])))
+    monkeypatch.setattr(optim._core, "sgd_update", lambda *args: seen.append((args[0], *args[-2:])))
     SGD(net.parameters(), lr=0.1, momentum=0.9).step()
-    ((data, ends),) = seen
+    ((data, ends, cols),) = seen
     # Weights come first, each from a cache line on: 16,637 of 16,640, 1,270 of 1,280, 90 of 96.
     assert ends == (16640, 16640 + 1280 + 96, 16640 + 1280 + 96 + 18000, data.size)
+    assert cols == (0, 0, 2000, 0)  # the first is no matrix with the padding behind it
+
+
+def test_a_large_bias_has_no_columns(monkeypatch):
+    seen = []
+    monkeypatch.setattr(optim._core, "sgd_update", lambda *args: seen.append(args[-2:]))
+    SGD([Parameter(np.ones(20000))], lr=0.1).step()
+    assert seen == [((20000,), (0,))]
 
 
 def test_a_part_of_a_net_leaves_the_rest_alone(rng):

@@ -80,7 +80,9 @@ TAPED: dict[str, tuple[Net, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("name", TAPED)
-def test_bits_of_the_layers(name: str, n_threads: int, threads: Callable[[int], None]) -> None:
+def test_bits_of_the_layers(
+    name: str, n_threads: int, threads: Callable[[int], None], distance: None
+) -> None:
     """Samples in new memory each time, losses, metrics, gradients, statistics and parameters."""
     net, how = TAPED[name]
     threads(n_threads)
