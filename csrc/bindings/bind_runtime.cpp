@@ -28,7 +28,7 @@ py::dict build_info() {
 
 double measured_handover() {
   const Unlocked unlocked;
-  return handover_seconds();
+  return handover_seconds(num_threads());
 }
 
 void assume_far(std::optional<bool> far) {

@@ -115,10 +115,10 @@ struct Panels {
   }
 };
 
-// Whether threads write the columns of the weight's gradient that they update; see handover.h.
+// Whether threads write the columns of the weight's gradient that they will update; see handover.h.
 template <class T>
 bool keeps_columns(const Panels& panels) {
-  return panels.parts > 1 && columns_for_each<T>(panels.cols, panels.parts) && far_apart();
+  return columns_for_each<T>(panels.cols, panels.parts) && far_apart(panels.parts);
 }
 
 std::size_t in_lines(std::size_t bytes) {

@@ -43,7 +43,7 @@ constexpr index_t kStripLines = 4;
 // What is updated at once: `rows` pieces of `cols` elements, each `row` elements after the one before.
 struct Strip {
   index_t rows, cols, row;
-  bool backwards;  // in which direction a piece of kStripLines cache lines is gone through
+  bool from_right;  // of kStripLines cache lines: whether the last comes first; see strips.h
 };
 
 template <class T>

@@ -17,9 +17,7 @@
 namespace fastbn {
 namespace {
 
-// body(i, lanes) for every register of a strip.  Of a strip of four cache lines the line at the thread's edge comes
-// first and the two in the middle not in order: lines that follow one another, or one after the other's last, have the
-// prefetchers fetch what another thread is about to write (optimizer.cpp).
+// body(i, lanes) for every register of a strip; of one of four cache lines in the order 0 2 1 3, or 3 1 2 0 (strips.h).
 template <class T, class Body>
 FASTBN_INLINE void for_each_of_strip(Strip s, Body body) {
   constexpr index_t w = Vec<T>::kWidth, line = kLineOf<T>;
@@ -30,7 +28,7 @@ FASTBN_INLINE void for_each_of_strip(Strip s, Body body) {
     }
     return;
   }
-  const index_t first = s.backwards ? 3 * line : 0, third = s.backwards ? 2 * line : line;
+  const index_t first = s.from_right ? 3 * line : 0, third = s.from_right ? 2 * line : line;
   const index_t offsets[kStripLines] = {first, 3 * line - third, third, 3 * line - first};
   for (index_t r = 0; r < s.rows; ++r) {
     FASTBN_UNROLL

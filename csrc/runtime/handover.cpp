@@ -1,10 +1,8 @@
 #include "runtime/handover.h"
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <cstdint>
 
+#include "runtime/pause.h"
 #include "runtime/threads.h"
 
 namespace fastbn {
@@ -12,16 +10,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Between what was seen within a cache, up to 93 ns, and between two, 235 and more.
-constexpr double kFar = 120e-9;
-// A look takes 5 us, or 20 far apart, some 100 if a thread must wake.
-constexpr std::chrono::milliseconds kBetweenLooks{100};
 // The least of a few runs: a thread may have to wake up in the first, and be interrupted in any.
 constexpr int kRuns = 5, kRounds = 8;
 // Whoever waits longer waits for a thread that does not come: its part is done by another, later.
 constexpr std::chrono::microseconds kPatience{100};
-
-std::atomic<Distance> assumed{Distance::look};
 
 // A ball that the first thread throws to all others, and each of them back.
 class Game {
@@ -51,6 +43,7 @@ class Game {
   }
 
  private:
+  // The players catch at the same time, so that this waits for the slowest of them.
   bool all_back() {
     for (int player = 1; player < players_; ++player) {
       if (!wait([&] { return hands_[player].back.load(std::memory_order_acquire) >= thrown_; })) {
@@ -61,13 +54,20 @@ class Game {
     return true;
   }
 
+  // It looks before it asks for the time, which takes as long as a line within a cache.
   template <class Condition>
   static bool wait(const Condition& condition) {
     constexpr int kLooks = 256;
-    for (const auto start = Clock::now(); Clock::now() - start < kPatience;) {
+    const auto looks = [&] {
       for (int look = 0; look < kLooks; ++look) {
         if (condition()) return true;
+        pause();
       }
+      return false;
+    };
+    if (looks()) return true;
+    for (const auto start = Clock::now(); Clock::now() - start < kPatience;) {
+      if (looks()) return true;
     }
     return false;
   }
@@ -82,14 +82,13 @@ class Game {
   Hand hands_[kMostThreads];
 };
 
-// The time at which to look again, and what was seen.
-std::atomic<Clock::rep> next_look{0};
-std::atomic<bool> seen_far{false};
+std::atomic<Distance> assumed{Distance::look};
+Sight sights[kMostThreads + 1];  // by the number of threads
 
 }  // namespace
 
-double handover_seconds() {
-  const int threads = std::min(num_threads(), kMostThreads);
+double handover_seconds(int threads) {
+  threads = std::min(threads, kMostThreads);
   if (threads < 2) return 0;
   Game game(threads);
   double seconds = 0;
@@ -100,20 +99,15 @@ double handover_seconds() {
   return seconds;
 }
 
-bool far_apart() {
+bool far_apart(int threads) {
+  threads = std::min(threads, kMostThreads);
+  if (threads < 2) return false;
   const Distance known = assumed.load(std::memory_order_relaxed);
   if (known != Distance::look) return known == Distance::far;
-  const Clock::rep now = Clock::now().time_since_epoch().count();
-  Clock::rep due = next_look.load(std::memory_order_relaxed);
-  const Clock::rep later = now + std::chrono::duration_cast<Clock::duration>(kBetweenLooks).count();
-  if (now >= due && next_look.compare_exchange_strong(due, later)) {
-    if (const double seconds = handover_seconds()) seen_far.store(seconds > kFar);
-  }
-  return seen_far.load(std::memory_order_relaxed);
+  return sights[threads].far(Clock::now(), [=] { return handover_seconds(threads); });
 }
 
 void assume_distance(Distance distance) {
-  next_look.store(0);
   assumed.store(distance);
 }
 

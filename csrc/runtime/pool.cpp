@@ -8,6 +8,8 @@
 #include <mutex>
 #include <thread>
 
+#include "runtime/pause.h"
+
 #if defined(__linux__)
 #include <sched.h>
 #include <sys/syscall.h>
@@ -38,14 +40,6 @@ constexpr int kLonelyCalls = 16;
 constexpr std::chrono::milliseconds kToNextTry{100};
 constexpr std::size_t kLine = 64;
 constexpr int kLooks = 64;  // between two looks at the clock, and a late worker's grace: some 2 us
-
-void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("isb");
-#endif
-}
 
 int current_cpu() {
 #if defined(__linux__)

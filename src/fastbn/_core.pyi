@@ -236,8 +236,9 @@ def sgd_update(
 ) -> None:
     """1-D contiguous arrays: v = momentum*v + g; p -= lr*v (nesterov: g + momentum*v).
 
-    Threads share out each of the parts that end at `ends`, the last with the array; one that is a
-    matrix, of so many `cols`, by its columns.
+    Threads share out each of the parts that end at `ends`, the last with the array.  Where they
+    are far apart they share out the columns of a part that is a matrix, of so many `cols` (else 0),
+    if these are whole cache lines and enough for each.
     """
 
 def adam_update(

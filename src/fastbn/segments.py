@@ -27,8 +27,8 @@ _LEAST_SHARED = 16384  # elements: fetching fewer takes a microsecond or two
 class Segment(NamedTuple):
     """Neighbouring parameters, flat; each array of `state` is as long as `data`.
 
-    Threads share out each of the parts of `data` that end at `ends`: by columns if it is a large
-    weight, of so many in `cols`.
+    Threads share out each of the parts of `data` that end at `ends`: a large weight, of so many
+    columns in `cols`, by these where the threads are far apart, all else by rows.
     """
 
     data: Array
@@ -122,10 +122,9 @@ def _parts(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Where the parts end that threads share out: large parameters, and what is between them.
 
-    `starts` of the parameters and the end of all.  Threads that share out the columns of a product
-    read theirs of its weight and write theirs of the gradient; they share out its update alike, and
-    neither has to fetch what the other has written.  Beside the ends the columns of each part, 0 of
-    what is no weight.
+    `starts` of the parameters and the end of all.  Threads that share out the rows of a weight's
+    gradient, or far apart its columns, share out its update alike, and neither has to fetch what
+    the other has written.  Beside the ends the columns of each part, 0 of what is no weight.
     """
     parts = {starts[-1]: 0}
     for (start, stop), shape in zip(itertools.pairwise(starts), shapes, strict=True):

@@ -14,9 +14,10 @@ from fastbn.bench.watch import UNDISTURBED, Look, Watch
 
 SMALL = Product("NN", 8, 8, 8, "8x8", 8)
 QUIET, HALVED, APART = Look(100.0, 30e-9), Look(50.0, 30e-9), Look(100.0, 170e-9)
+LATE = Look(100.0, 1.0)
 
 
-def shares(*looks: Look) -> list[float]:
+def shares(*looks: Look | None) -> list[float]:
     following = iter(looks)
     watched = Watch(lambda: next(following))
     return [watched.share() for _ in looks]
@@ -32,12 +33,17 @@ def test_what_scatters_is_undisturbed_and_what_halves_is_not() -> None:
     assert min(scattered) > UNDISTURBED
     assert shares(QUIET, HALVED)[-1] < UNDISTURBED
     assert shares(QUIET, APART)[-1] < UNDISTURBED
+    assert shares(QUIET, Look(100.0, 75e-9))[-1] < UNDISTURBED
+    assert shares(QUIET, LATE)[-1] < UNDISTURBED
 
 
 def test_one_thread_hands_nothing_over() -> None:
     alone = Look(100.0, 0.0)
-    assert shares(alone, alone) == [1, 1]
-    assert shares(QUIET, alone, QUIET) == [1, 1, 1]  # a thread that was late once
+    assert shares(alone, alone, Look(50.0, 0.0)) == [1, 1, 0.5]
+
+
+def test_what_cannot_be_seen_is_undisturbed() -> None:
+    assert shares(QUIET, None, HALVED) == [1, 1, 0.5]
 
 
 def test_a_machine_that_stays_slower_is_taken_for_what_it_is(
@@ -45,6 +51,7 @@ def test_a_machine_that_stays_slower_is_taken_for_what_it_is(
 ) -> None:
     monkeypatch.setattr(watch, "_REMEMBERED", 5)
     assert shares(QUIET, *[HALVED] * 5) == [1, 0.5, 0.5, 0.5, 0.5, 1]
+    assert shares(QUIET, *[APART] * 9)[-1] < UNDISTURBED
 
 
 # -- rounds ----------------------------------------------------------------------------------------
@@ -80,6 +87,7 @@ def test_of_disturbed_tries_the_least_so_counts(
 ) -> None:
     worst, better = Look(20.0, 30e-9), Look(60.0, 30e-9)
     others = team._TRIES - 2
+    assert others <= small_team.settings.rounds
     see(small_team, monkeypatch, *[HALVED] * 3, *[better] * 3, *[worst] * 3 * others)
     times = iter(range(100))
     monkeypatch.setattr(
@@ -99,15 +107,35 @@ def test_it_is_recorded_and_told(small_team: Team, monkeypatch: pytest.MonkeyPat
     assert info["tries"] == [2, 1, 1]
     assert info["least_share_of_machine"] == [1, 1, 1]
     (line,) = (text for text in ratios.summary([measurement], small_team) if "rounds" in text)
-    assert line.startswith("3 rounds, 1 of the tries taken again; 0 count although")
+    assert line.startswith("3 rounds, taken 4 times in all; 0 are kept from a disturbed")
+
+
+def test_a_case_has_no_more_tries_than_rounds(
+    small_team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    see(small_team, monkeypatch, *[HALVED] * 100)
+    measurement = small_team.measure(SMALL)
+    assert measurement.tries == [4, 1, 1]
+    assert measurement.disturbed == 3
 
 
 def test_without_a_watcher_all_counts(small_team: Team) -> None:
+    small_team.measure(SMALL)
     assert small_team._watcher is not None
     small_team._watcher._process.kill()
     measurement = small_team.measure(SMALL)
     assert measurement.tries == [1, 1, 1]
+    assert measurement.disturbed == 0
     assert small_team._watcher is None
+    assert "disturbed rounds are taken for others" in small_team.warnings[-1]
+
+
+def test_what_is_forced_on_fastbn_does_not_change_the_machine() -> None:
+    forced = {"fastbn": {"FASTBN_TARGET": "scalar"}}
+    with Team(["fastbn"], Settings(1, rounds=1, seconds=1e-4, environ=forced)) as made:
+        assert made.target == "scalar"
+        assert made._watcher is not None
+        assert "scalar" not in made._watcher.description["version"]
 
 
 def test_the_watcher_ends_with_the_team() -> None:

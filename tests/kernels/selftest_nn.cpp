@@ -5,6 +5,7 @@
 
 #include "fastbn/nn.h"
 #include "nn/reference.h"
+#include "nn/strips.h"
 #include "runtime/handover.h"
 #include "selftest.h"
 
@@ -137,6 +138,34 @@ void check_sgd(Report& report, Random& random, index_t n, const SgdOptions& opti
   }
 }
 
+// Strips of all threads are each column once, none wider than four lines, and begin with their outer line.
+template <class T>
+void check_strips(Report& report) {
+  report.at(std::string(type_name<T>()) + " strips");
+  constexpr index_t width = kStripLines * kLineOf<T>;
+  for (const index_t cols : {256, 272, 400, 528, 1040}) {
+    for (const int threads : {1, 2, 3, 5}) {
+      std::vector<int> times(static_cast<std::size_t>(cols), 0);
+      for (int i = 0; i < threads; ++i) {
+        const Range mine = share(cols, kColumnGrain, threads, i);
+        for_each_strip<T>(7, cols, threads, i, [&](index_t j, Strip strip) {
+          report.require(strip.rows == 7 && strip.row == cols, "rows of a strip");
+          report.require(j >= mine.begin && j + strip.cols <= mine.end, "a thread's own columns");
+          report.require(strip.cols == std::min(width, mine.end - j), "four lines, or the rest");
+          report.require(j > mine.begin || mine.end - j <= width || !strip.from_right, "left edge");
+          report.require(j + strip.cols < mine.end || j == mine.begin || strip.from_right,
+                         "right edge");
+          for (index_t c = j; c < j + strip.cols; ++c) ++times[static_cast<std::size_t>(c)];
+        });
+      }
+      for (const int t : times) report.require(t == 1, "each column once");
+    }
+  }
+  report.require(columns_for_each<T>(2 * 2 * width, 2), "enough for two threads");
+  report.require(!columns_for_each<T>(2 * 2 * width, 3), "not for three");
+  report.require(!columns_for_each<T>(8 * width + 1, 2), "no whole lines");
+}
+
 // By columns, as threads do that are far apart: a weight of whole strips and one of cut ones.
 template <class T>
 void check_columns(Report& report, Random& random) {
@@ -233,6 +262,7 @@ void test(Report& report) {
     check_adam<T>(report, random, n, {1e-3, 0.9, 0.999, 1e-8, 0.01, false, 7});
     check_adam<T>(report, random, n, {1e-3, 0.9, 0.999, 1e-8, 0.01, true, 1000});
   }
+  check_strips<T>(report);
   check_columns<T>(report, random);
   for (const index_t cols : {1, 2, 3, 7, 8, 10, 16, 17, 33, 300}) {
     for (const index_t rows : {1, 3, 100}) check_softmax<T>(report, random, rows, cols);

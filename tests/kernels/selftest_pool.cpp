@@ -3,7 +3,6 @@
 #include <map>
 #include <thread>
 
-#include "fastbn/runtime.h"
 #include "runtime/handover.h"
 #include "runtime/pool.h"
 #include "selftest.h"
@@ -69,20 +68,39 @@ void check_callers(Report& report) {
 
 // Nobody is waited for who does not come.
 void check_handover(Report& report) {
-  const int before = num_threads();
-  for (const int threads : {1, 2, 5}) {
-    set_num_threads(threads);
+  for (const int threads : {0, 1, 2, 5, kMostThreads + 1}) {
     for (int repeat = 0; repeat < 5; ++repeat) {
-      const double seconds = handover_seconds();
+      const double seconds = handover_seconds(threads);
       report.require(threads > 1 ? seconds >= 0 : seconds == 0, "seconds of a hand-over");
     }
   }
-  set_num_threads(before);
   assume_distance(Distance::far);
-  report.require(far_apart(), "far as told");
+  report.require(far_apart(2) && !far_apart(1), "far as told, but for a thread alone");
   assume_distance(Distance::near);
-  report.require(!far_apart(), "near as told");
+  report.require(!far_apart(2), "near as told");
   assume_distance(Distance::look);
+}
+
+// What was seen, and when to look again, by a clock and a measurement that are told.
+void check_sight(Report& report) {
+  constexpr double kNear = 60e-9, kFar = 250e-9;
+  Sight sight;
+  Sight::Time now{std::chrono::seconds(1)};
+  int looks = 0;
+  const auto far = [&](int later, double seconds) {
+    now += std::chrono::milliseconds(later);
+    return sight.far(now, [&] { return ++looks, seconds; });
+  };
+  report.require(!far(0, kNear) && looks == 1, "near, at the first look");
+  report.require(!far(99, kFar) && looks == 1, "no look within a tenth of a second");
+  report.require(far(1, kFar) && looks == 2, "far");
+  report.require(far(100, 0) && looks == 3, "as before, where one did not come");
+  report.require(far(4, kNear) && looks == 3, "no look at once");
+  report.require(!far(1, kNear) && looks == 4, "but soon");
+  report.require(far(100, kFar) && far(100, 0) && far(5, 0) && far(5, 0), "a few misses");
+  report.require(!far(5, 0) && looks == 9, "near after more");
+  report.require(!far(99, kFar) && looks == 9, "and no look for a tenth of a second");
+  report.require(far(1, kFar) && looks == 10, "until one comes again");
 }
 
 }  // namespace
@@ -92,6 +110,7 @@ void test_pool(Report& report) {
   check_parts(report);
   check_callers(report);
   check_handover(report);
+  check_sight(report);
 }
 
 }  // namespace fastbn::selftest

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastbn import optim
+from fastbn import optim, segments
 from fastbn.layers import Linear, Parameter, Sequential
 from fastbn.optim import SGD, AdamW
 
@@ -82,6 +82,14 @@ def test_threads_share_out_large_parameters_one_by_one(monkeypatch):
     # Weights come first, each from a cache line on: 16,637 of 16,640, 1,270 of 1,280, 90 of 96.
     assert ends == (16640, 16640 + 1280 + 96, 16640 + 1280 + 96 + 18000, data.size)
     assert cols == (0, 0, 2000, 0)  # the first is no matrix with the padding behind it
+
+
+def test_weights_side_by_side_each_have_their_columns():
+    starts, shapes = [0, 20000, 40000, 40064], [(200, 100), (400, 50), (50,)]
+    assert segments._parts(starts, shapes) == ((20000, 40000, 40064), (100, 50, 0))
+    # A small parameter before a weight, and two behind it.
+    starts, shapes = [0, 64, 20064, 20128, 20192], [(64,), (200, 100), (8, 8), (64,)]
+    assert segments._parts(starts, shapes) == ((64, 20064, 20192), (0, 100, 0))
 
 
 def test_a_large_bias_has_no_columns(monkeypatch):

@@ -105,8 +105,8 @@ def _disturbances(measurements: Sequence[Measurement]) -> list[str]:
     taken = sum(sum(m.tries) for m in measurements)
     disturbed = sum(m.disturbed for m in measurements)
     return [
-        f"{rounds} rounds, {taken - rounds} of the tries taken again; {disturbed} count although "
-        "the machine was disturbed"
+        f"{rounds} rounds, taken {taken} times in all; {disturbed} are kept from a disturbed "
+        "machine"
     ]
 
 

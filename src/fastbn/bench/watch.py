@@ -13,6 +13,7 @@ ratios to the best peer in 61 products scattered by 6 % from run to run, without
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,8 +23,9 @@ from typing import NamedTuple
 UNDISTURBED = 0.85
 _HANDOVER_SCATTER = 2.0
 
-# Some ten seconds of looks: a machine that has become slower for good, as it gets warm, counts as
-# undisturbed again after these.
+# Some ten seconds of looks: a machine that computes more slowly for good, as it gets warm, counts
+# as undisturbed again after these.  Nothing makes CPUs grow apart for good, so hand-overs are
+# compared with the least of all.
 _REMEMBERED = 400
 
 
@@ -43,25 +45,27 @@ class Look(NamedTuple):
 
 
 class Watch:
-    """Looks at the machine, and remembers what it gave lately.
+    """Looks at the machine, and remembers what it gave.
 
     Parameters
     ----------
     look : callable
-        Returns a `Look`.
+        Returns a `Look`, or None where nothing can be seen: the machine counts as undisturbed then.
     """
 
-    def __init__(self, look: Callable[[], Look]) -> None:
+    def __init__(self, look: Callable[[], Look | None]) -> None:
         self._look = look
-        self._latest: deque[Look] = deque(maxlen=_REMEMBERED)
+        self._rates: deque[float] = deque(maxlen=_REMEMBERED)
+        self._nearest = math.inf
 
     def share(self) -> float:
-        """Look, and return what there is as a share of the most that there was lately."""
+        """Look, and return what there is as a share of the most that there was."""
         now = self._look()
-        self._latest.append(now)
-        most = max(look.flop_per_s for look in self._latest)
-        least = min(filter(None, (look.handover_seconds for look in self._latest)), default=0.0)
-        computes, hands_over = now.flop_per_s / most, 1.0
-        if now.handover_seconds:
-            hands_over = _HANDOVER_SCATTER * least / now.handover_seconds
-        return min(computes, hands_over)
+        if now is None:
+            return 1.0
+        self._rates.append(now.flop_per_s)
+        computes = now.flop_per_s / max(self._rates)
+        if not now.handover_seconds:
+            return computes
+        self._nearest = min(self._nearest, now.handover_seconds)
+        return min(computes, _HANDOVER_SCATTER * self._nearest / now.handover_seconds)
