@@ -10,20 +10,19 @@ import pytest
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that asks for `target` once on every target that this CPU can run.
 
-    One that asks for `units` too runs on AVX-512 twice: as on this CPU, and as on one whose units
-    are half as wide, or whole.
+    One that asks for `core` too runs on AVX-512 three times: as on each kind of core.
     """
     if "target" not in metafunc.fixturenames:
         return
     from fastbn import _core
 
     targets = _core.available_targets()
-    if "units" not in metafunc.fixturenames:
+    if "core" not in metafunc.fixturenames:
         metafunc.parametrize("target", targets, indirect=True)
         return
-    pairs = [(name, "own") for name in targets]
-    pairs += [(name, "other") for name in targets if name == "avx512"]
-    metafunc.parametrize(("target", "units"), pairs, indirect=True)
+    pairs = [(name, None) for name in targets if name != "avx512"]
+    pairs += [("avx512", core) for core in ("half", "whole", "deep") if "avx512" in targets]
+    metafunc.parametrize(("target", "core"), pairs, indirect=True)
 
 
 @pytest.fixture
@@ -38,14 +37,13 @@ def target(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def units(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let the CPU pass for one whose AVX-512 units are of the other width, if so asked."""
+def core(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the CPU's cores pass for those of a kind, if one is named."""
     from fastbn import _core
 
-    if getattr(request, "param", "own") == "other":
-        _core.assume_half_width_units(not _core.half_width_units())
+    _core.assume_core(getattr(request, "param", None))
     yield
-    _core.assume_half_width_units(None)
+    _core.assume_core(None)
 
 
 @pytest.fixture(params=[False, True], ids=["near", "far"])

@@ -1,6 +1,9 @@
 #include <pybind11/stl.h>
 
 #include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "bindings/array_view.h"
 #include "bindings/tape.h"
@@ -36,9 +39,22 @@ void assume_far(std::optional<bool> far) {
   assume_distance(far ? told : Distance::look);
 }
 
-void assume_units(std::optional<bool> half_width) {
-  const HalfWidth told = half_width.value_or(false) ? HalfWidth::yes : HalfWidth::no;
-  assume_half_width(half_width ? told : HalfWidth::look);
+constexpr std::pair<Core, std::string_view> kCores[] = {
+    {Core::half, "half"}, {Core::whole, "whole"}, {Core::deep, "deep"}};
+
+std::string_view name_of_core() {
+  for (const auto& [known, name] : kCores) {
+    if (core() == known) return name;
+  }
+  return {};
+}
+
+void assume_core_named(std::optional<std::string_view> told) {
+  if (!told) return assume_core({});
+  for (const auto& [known, name] : kCores) {
+    if (*told == name) return assume_core(known);
+  }
+  throw py::value_error("core is 'half', 'whole' or 'deep', got '" + std::string(*told) + "'");
 }
 
 }  // namespace
@@ -50,8 +66,8 @@ void register_runtime(py::module_& m) {
   m.def("available_targets", &available_targets);
   m.def("get_target", &target);
   m.def("set_target", &set_target, arg("name"));
-  m.def("half_width_units", &halves_64_bytes);
-  m.def("assume_half_width_units", &assume_units, arg("half_width"));
+  m.def("core", &name_of_core);
+  m.def("assume_core", &assume_core_named, arg("name"));
   m.def("handover_seconds", &measured_handover);
   m.def("assume_far_apart", &assume_far, arg("far"));
   m.def("as_array", &input, arg("object"), arg("name"));

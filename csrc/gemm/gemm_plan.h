@@ -29,7 +29,19 @@ index_t rounded_up(index_t n, index_t multiple) {
 // are what the units are made for.
 template <class T>
 bool double_pumped(const GemmKernels<T>& kern) {
-  return kern.width * index_t{sizeof(T)} == 64 && halves_64_bytes();
+  return kern.width * index_t{sizeof(T)} == 64 && core() == Core::half;
+}
+
+// Whether its window is deep enough to hide loads across lines.
+template <class T>
+bool deep(const GemmKernels<T>& kern) {
+  return kern.width * index_t{sizeof(T)} == 64 && core() == Core::deep;
+}
+
+// Pages that so many rows, so many elements apart, begin in.
+template <class T>
+index_t pages_of(index_t rows, index_t apart) {
+  return rows * std::min(std::abs(apart) * index_t{sizeof(T)}, kPageBytes) / kPageBytes;
 }
 
 // A of at most so many bytes stays in L2 itself.  Each panel of B then serves all its rows at once and is
@@ -82,6 +94,11 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 // GFLOP/s unpacked, 56 and 79 packed, at 8 rows 67 and 59; 512 x 512 at 32 rows 94 and 99).  So is B whose
 // loads are across two cache lines: all of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
 // those of the first of a few panels.
+//
+// A deep window hides most of that, unless each row of a long k is in a page of its own, and all of a page apart up to
+// five tiles (Emerald Rapids, one thread, unpacked beside packed: 300 x 200 at 24, 40, 48 and 64 rows 1.05, 1.10, 1.05,
+// 0.98, 100 x 1000 1.12, 1.07, 1.06, 1.04, 500 x 500 at 24 1.12, but 1000 x 1000 at 24 and 48 0.94 and 0.86; 1024 x 1024
+// at 40, 48 and 64 rows 1.12, 1.03, 0.94, 2048 x 2048 at 40 1.18).
 template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
   if (double_pumped(kern)) {
@@ -90,11 +107,14 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
     // 1.13, 1.04, 0.99, 0.99.
     return (b.row_stride * index_t{sizeof(T)} % kPageBytes == 0 ? 8 : 12) * kern.mr;
   }
-  if (b.row_stride % kern.width != 0) return 2 * kern.mr;
+  if (b.row_stride % kern.width != 0) {
+    constexpr index_t kMostPages = 256;
+    return (deep(kern) && pages_of<T>(b.rows, b.row_stride) <= kMostPages ? 6 : 2) * kern.mr;
+  }
   if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
   const index_t apart = b.row_stride * index_t{sizeof(T)};
   if (kern.mr == 4 && apart % (kPageBytes / 2) == 0) return 2 * kern.mr;
-  if (apart % kPageBytes == 0) return 4 * kern.mr;
+  if (apart % kPageBytes == 0) return (deep(kern) ? 5 : 4) * kern.mr;
   return lead != 0 ? 8 * kern.mr : 12 * kern.mr;
 }
 
@@ -123,12 +143,19 @@ bool halves_tiles(const GemmKernels<T>& kern, index_t k) {
 // 1.02 to 1.10, 784 x 256 1.00 to 1.06; of seven panels 2048 x 320 0.84 to 0.99).  Not of columns half a page apart or
 // a multiple of it, which share few sets (1024 x 256 with k = 512 0.89, 512 x 144 and 512 x 288 with k = 2048 0.79), nor
 // of an A much larger than L2 (300 x 200 with k = 4096 0.88 to 0.94, weights' gradients of 3.2 to 6.4 MB of x in the
-// fused block 0.95 to 1.04).
+// fused block 0.95 to 1.04).  So they are by a deep window, while a tile's columns are in no more pages than the first
+// TLB keeps, or a third more (Emerald Rapids, one thread: 256 x 128 with k = 64 to 512 1.05 to 1.14, with 1024 0.83 to
+// 0.91; 784 x 256 with 64 and 128 1.08, with 512 0.89; 300 x 200 with 200 to 400 1.05 to 1.1, 640 x 384 with 100 and 200
+// 1.02 to 1.04).
 template <class T>
 index_t panels_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& a) {
   constexpr index_t kLargest = 2560 * 1024, size = sizeof(T);
   const bool streams = a.row_stride == 1 && a.col_stride * size % (kPageBytes / 2) != 0 &&
                        a.rows * a.cols * size <= kLargest;
+  if (deep(kern)) {
+    constexpr index_t kMostPages = 128;
+    return streams && pages_of<T>(a.cols, a.col_stride) <= kMostPages ? 12 : 1;
+  }
   return double_pumped(kern) && streams ? 6 : 1;
 }
 
@@ -158,12 +185,13 @@ bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>
 }
 
 // Whether the first row tile turns B and leaves it packed: its shuffles and stores then go beside the multiply-adds of
-// 8 rows, where those take two cycles.  Packed before, NT took 1.05 times as long at 56 to 128 rows, 1.01 at 256 to 2048,
-// 0.98 to 1.08 with k = 32 to 60 at 33 to 56, 1.0 to 1.2 at 17 to 32, and 0.97 to 1.17 with k = 5 to 28 at 17 to 48;
-// first tiles of 16 rows were 0.74 to 1.03 times as fast (one thread of Zen 4).
+// 8 rows.  Packed before, NT took 1.05 times as long at 56 to 128 rows, 1.01 at 256 to 2048, 0.98 to 1.08 with k = 32 to
+// 60 at 33 to 56, 1.0 to 1.2 at 17 to 32, and 0.97 to 1.17 with k = 5 to 28 at 17 to 48; first tiles of 16 rows were 0.74
+// to 1.03 times as fast (one thread of Zen 4).  Where shuffles compete with multiply-adds it took 1.06 to 1.19 times as
+// long at 24 to 64 rows, 1.03 to 1.06 at 96 to 200, 1.01 at 256 and 512 (one of Emerald Rapids).
 template <class T>
 bool turns_first_tile(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
-  return double_pumped(kern) && b.col_stride != 1 && b.row_stride == 1 && b.rows >= kLeastToTurn &&
+  return kern.turn_rows > 0 && b.col_stride != 1 && b.row_stride == 1 && b.rows >= kLeastToTurn &&
          c.cols >= kern.width && c.rows > kern.turn_rows;
 }
 
@@ -229,7 +257,8 @@ struct Plan {
     a_tile = packed_tile(kern, kc);
     a_elements = !pack_a ? 0 : turn_b ? mc * kc : mc / kern.mr * a_tile;
     a_streams = a_streams && a.col_stride == 1 && rows * kc * index_t{sizeof(T)} > kLargestA;
-    packs_next = pack_b == PackB::on_the_way && (pack_a || !repacks(b, c.cols));
+    packs_next =
+        pack_b == PackB::on_the_way && (pack_a || !double_pumped(kern) || !repacks(b, c.cols));
     const index_t panels = packs_next && nc > kern.vectors * kern.width ? 2 : 1;
     const index_t packed_cols =
         one_panel ? panels * kern.vectors * kern.width : rounded_up(lead + nc, kern.width);
@@ -327,9 +356,10 @@ struct Plan {
     } else if (pack_b == PackB::never) {
       if (c.rows <= kern.mr) {
         kc = k;  // one row tile: B streams through once
-      } else if (b.row_stride * size >= kPageBytes / 2 && !double_pumped(kern)) {
+      } else if (b.row_stride * size >= kPageBytes / (deep(kern) ? 1 : 2) && !double_pumped(kern)) {
         // Rows of B that are far apart: so many that their pages fit the first TLB (64), and that a
-        // panel of them stays in L1, whose sets they would else crowd.  Zen 4 loses 1.05 to 1.25 by it.
+        // panel of them stays in L1, whose sets they would else crowd.  Zen 4 loses 1.05 to 1.25 by it, a deep window
+        // 1.05 of rows less than a page apart, and gains 1.4 of others at 16 rows.
         kc = balanced_step(k, kPieceOfPanel);
       }
     } else if (in_pieces(kern, c.rows)) {

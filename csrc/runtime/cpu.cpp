@@ -57,27 +57,47 @@ std::vector<std::string> cpu_features() {
 
 namespace {
 
-bool is_zen4() {
+// Features that no compiler of this project's age has a name for.
+bool has_avx512_fp16() {
 #if defined(__x86_64__) || defined(__i386__)
-  // Of AMD's family 19h only Zen 4 has AVX-512.
-  static const bool is = amd_family() == 0x19 && __builtin_cpu_supports("avx512f");
-  return is;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx >> 23 & 1) != 0;
 #else
   return false;
 #endif
 }
 
-std::atomic<HalfWidth> assumed{HalfWidth::look};
+Core core_of_cpu() {
+#if defined(__x86_64__) || defined(__i386__)
+  // Of AMD's family 19h only Zen 4 has AVX-512.  Golden Cove was the first with half floats, and Zen 5 has none.
+  if (amd_family() == 0x19 && __builtin_cpu_supports("avx512f")) return Core::half;
+  if (amd_family() == 0 && has_avx512_fp16()) return Core::deep;
+#endif
+  return Core::whole;
+}
+
+constexpr int kLook = -1;
+std::atomic<int> assumed{kLook};
 
 }  // namespace
 
-bool halves_64_bytes() {
-  const HalfWidth units = assumed.load(std::memory_order_relaxed);
-  return units == HalfWidth::look ? is_zen4() : units == HalfWidth::yes;
+Core core() {
+  static const Core own = core_of_cpu();
+  const int told = assumed.load(std::memory_order_relaxed);
+  return told == kLook ? own : static_cast<Core>(told);
 }
 
-void assume_half_width(HalfWidth units) {
-  assumed.store(units, std::memory_order_relaxed);
+void assume_core(std::optional<Core> told) {
+  assumed.store(told ? static_cast<int>(*told) : kLook, std::memory_order_relaxed);
+}
+
+bool may_have_several_last_caches() {
+#if defined(__x86_64__) || defined(__i386__)
+  static const bool may = amd_family() >= 0x17;
+  return may;
+#else
+  return false;
+#endif
 }
 
 namespace {

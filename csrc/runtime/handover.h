@@ -8,7 +8,11 @@
 // block shares out columns, forward and for the gradient, its update does so too then (optimizer.cpp).  Nothing of this
 // shows in the bits.
 //
-// Which it is, is measured, now and then: systems move threads, and hypervisors CPUs, from one cache to another, and
+// Where all cores share one last cache, a mesh, a hand-over takes long as well (130 to 220 ns, Emerald Rapids), but such
+// writes go on many at a time: a step at 8, 32, 64, 256 and 1024 rows by columns 0.73, 0.92, 0.95, 0.98, 0.98 times as
+// fast.  So only threads of CPUs that may have several last caches are ever far apart.
+//
+// Which it is, is measured there, now and then: systems move threads, and hypervisors CPUs, from one cache to another, and
 // what they say of the caches is not always true.
 #pragma once
 

@@ -291,11 +291,11 @@ def available_targets() -> list[str]:
 
 def get_target() -> str: ...
 def set_target(name: str) -> None: ...
-def half_width_units() -> bool:
-    """Whether this CPU is taken for one that makes two passes of a 64-byte operation."""
+def core() -> str:
+    """Name what this CPU's cores are taken for: "half", "whole" or "deep" (csrc/runtime/cpu.h)."""
 
-def assume_half_width_units(half_width: bool | None) -> None:
-    """Take it for one, or not; None: as it is.  For tests: that decides what pays, and no bit."""
+def assume_core(name: str | None) -> None:
+    """Take them for others; None: as they are.  For tests: that decides what pays, and no bit."""
 
 def handover_seconds() -> float:
     """Measure how long a cache line takes from thread to thread; 0.0 on one, or if one was late."""

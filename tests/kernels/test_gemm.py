@@ -22,7 +22,7 @@ BLOCK_K = (175, 176, 177, 255, 256, 257, 353, 513)
 BLOCK_M = (191, 192, 193)
 BLOCK_N = (255, 256, 257, 511, 512, 513, 1025)
 
-pytestmark = pytest.mark.usefixtures("units")
+pytestmark = pytest.mark.usefixtures("core")
 
 
 def test_error_bound_around_every_tile_edge(target, dtype, rng):

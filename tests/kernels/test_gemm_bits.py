@@ -10,7 +10,7 @@ from fastbn import _core
 from . import oracles
 from .gemm_checks import THREADS, bits, normal
 
-pytestmark = pytest.mark.usefixtures("units")
+pytestmark = pytest.mark.usefixtures("core")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from . import guard_pages
 from .gemm_checks import THREADS, bits, normal
 from .memory import LAYOUTS, WRITABLE, Padded, at_offset, random_index, random_view
 
-pytestmark = pytest.mark.usefixtures("units")
+pytestmark = pytest.mark.usefixtures("core")
 
 
 @pytest.mark.parametrize(("m", "n", "k"), [(2, 3, 4), (9, 49, 5), (33, 100, 270), (70, 100, 270)])

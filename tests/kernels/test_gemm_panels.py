@@ -9,7 +9,7 @@ from fastbn import _core
 
 from .gemm_checks import bits
 
-pytestmark = pytest.mark.usefixtures("units")
+pytestmark = pytest.mark.usefixtures("core")
 
 # From 32 rows on, with tiles of 8 rows from 40; the last two tiles do not take part, and those of
 # two registers are 12 rows high.  Half-width units read B where it lies up to 64 or 96 rows.
