@@ -95,10 +95,10 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 // loads are across two cache lines: all of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
 // those of the first of a few panels.
 //
-// A deep window hides most of that, unless each row of a long k is in a page of its own, and all of a page apart up to
-// five tiles (Emerald Rapids, one thread, unpacked beside packed: 300 x 200 at 24, 40, 48 and 64 rows 1.05, 1.10, 1.05,
-// 0.98, 100 x 1000 1.12, 1.07, 1.06, 1.04, 500 x 500 at 24 1.12, but 1000 x 1000 at 24 and 48 0.94 and 0.86; 1024 x 1024
-// at 40, 48 and 64 rows 1.12, 1.03, 0.94, 2048 x 2048 at 40 1.18).
+// A deep window hides loads across lines, up to six tiles, unless each row of a long k is in a page of its own (one
+// thread of Emerald Rapids, unpacked beside packed: 300 x 200 at 24 and 40 rows 1.05 and 1.10, 500 x 500 at 24 1.12, 1000
+// x 1000 0.94; 784 x 512 at 32, 40, 48 and 64 rows 1.2, 1.07, 1.0, 0.91, 784 x 256 at 24, 40, 64 and 96 1.08, 1.05, 0.92,
+// 0.89, 640 x 384 at 64 0.9).
 template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
   if (double_pumped(kern)) {
@@ -107,14 +107,16 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
     // 1.13, 1.04, 0.99, 0.99.
     return (b.row_stride * index_t{sizeof(T)} % kPageBytes == 0 ? 8 : 12) * kern.mr;
   }
-  if (b.row_stride % kern.width != 0) {
+  const bool crosses = b.row_stride % kern.width != 0;
+  if (deep(kern)) {
     constexpr index_t kMostPages = 256;
-    return (deep(kern) && pages_of<T>(b.rows, b.row_stride) <= kMostPages ? 6 : 2) * kern.mr;
+    return (crosses && pages_of<T>(b.rows, b.row_stride) > kMostPages ? 2 : 6) * kern.mr;
   }
+  if (crosses) return 2 * kern.mr;
   if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
   const index_t apart = b.row_stride * index_t{sizeof(T)};
   if (kern.mr == 4 && apart % (kPageBytes / 2) == 0) return 2 * kern.mr;
-  if (apart % kPageBytes == 0) return (deep(kern) ? 5 : 4) * kern.mr;
+  if (apart % kPageBytes == 0) return 4 * kern.mr;
   return lead != 0 ? 8 * kern.mr : 12 * kern.mr;
 }
 
@@ -356,10 +358,10 @@ struct Plan {
     } else if (pack_b == PackB::never) {
       if (c.rows <= kern.mr) {
         kc = k;  // one row tile: B streams through once
-      } else if (b.row_stride * size >= kPageBytes / (deep(kern) ? 1 : 2) && !double_pumped(kern)) {
+      } else if (b.row_stride * size >= kPageBytes / 2 && !double_pumped(kern)) {
         // Rows of B that are far apart: so many that their pages fit the first TLB (64), and that a
-        // panel of them stays in L1, whose sets they would else crowd.  Zen 4 loses 1.05 to 1.25 by it, a deep window
-        // 1.05 of rows less than a page apart, and gains 1.4 of others at 16 rows.
+        // panel of them stays in L1, whose sets they would else crowd.  Zen 4 loses 1.05 to 1.25 by it; Emerald Rapids
+        // gains 1.3 to 1.45 at 16 to 64 rows of 784 x 512, 1.0 to 1.1 of 512 x 512.
         kc = balanced_step(k, kPieceOfPanel);
       }
     } else if (in_pieces(kern, c.rows)) {
