@@ -1,15 +1,18 @@
 #include <pybind11/stl.h>
 
+#include <cmath>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "bindings/array_view.h"
 #include "bindings/tape.h"
 #include "fastbn/runtime.h"
 #include "runtime/cpu.h"
 #include "runtime/handover.h"
+#include "runtime/pace.h"
 
 namespace fastbn::bindings {
 namespace {
@@ -37,6 +40,23 @@ double measured_handover() {
 void assume_far(std::optional<bool> far) {
   const Distance told = far.value_or(false) ? Distance::far : Distance::near;
   assume_distance(far ? told : Distance::look);
+}
+
+void assume_shares(const std::optional<std::vector<double>>& shares) {
+  if (!shares) return assume_cut(nullptr);
+  const auto parts = static_cast<int>(shares->size());
+  double all = 0;
+  for (const double share : *shares) all += share >= 0 ? share : std::nan("");
+  if (parts < 2 || parts > kMostPaced || !(all > 0)) {
+    throw py::value_error("shares are 2 to 8 numbers >= 0, not all 0");
+  }
+  Cut cut = Cut::equal(parts);
+  double before = 0;
+  for (int i = 1; i < parts; ++i) {
+    before += (*shares)[static_cast<std::size_t>(i - 1)] / all;
+    cut.begins[i] = static_cast<std::uint16_t>(std::lround(before * Cut::kWhole));
+  }
+  assume_cut(&cut);
 }
 
 constexpr std::pair<Core, std::string_view> kCores[] = {
@@ -70,6 +90,7 @@ void register_runtime(py::module_& m) {
   m.def("assume_core", &assume_core_named, arg("name"));
   m.def("handover_seconds", &measured_handover);
   m.def("assume_far_apart", &assume_far, arg("far"));
+  m.def("assume_shares", &assume_shares, arg("shares"));
   m.def("as_array", &input, arg("object"), arg("name"));
   m.def("build_info", &build_info);
   target();  // a wrong FASTBN_TARGET fails the import, not the first product

@@ -24,6 +24,7 @@
 #include "dispatch/dispatch.h"
 #include "gemm/serial.h"
 #include "runtime/handover.h"
+#include "runtime/pace.h"
 #include "runtime/threads.h"
 #include "runtime/workspace.h"
 
@@ -88,6 +89,8 @@ struct Panels {
   index_t cols, width;
   int parts;
   index_t tiles;  // that L2 keeps
+  bool by_pace;
+  Cut cut;
 
   template <class T>
   static Panels of(index_t rows, index_t inner, index_t cols, T /*dtype*/) {
@@ -97,14 +100,24 @@ struct Panels {
     const index_t most = kPanelBytes / (2 * rows * index_t{sizeof(T)});
     const index_t width = std::max(kLeastTiles * tile, most / tile * tile);
     const int parts = threads_for((cols + tile - 1) / tile, flop, kFlopPerThread);
-    return {cols, std::min(width, rounded_up(cols, kChannelPadding)), parts, most / tile};
+    // Threads that are far apart keep to the columns that they will update: equal ones.
+    const bool by_pace = pays_by_pace(parts, flop) && !far_apart(parts);
+    return {cols,    std::min(width, rounded_up(cols, kChannelPadding)),
+            parts,   most / tile,
+            by_pace, by_pace ? pace_of(parts).cut() : Cut{}};
+  }
+
+  Range columns_of(int id) const {
+    return by_pace ? share(cols, kChannelPadding, cut, id)
+                   : share(cols, kChannelPadding, parts, id);
   }
 
   // body(first column, columns, thread) for each panel
   template <class Body>
   void for_each(const Body& body) const {
-    parallel(parts, [body, cols = cols, width = width, parts = parts](int id) {
-      const Range range = share(cols, kChannelPadding, parts, id);
+    parallel(parts, by_pace, [body, all = *this](int id) {
+      const Range range = all.columns_of(id);
+      const index_t width = all.width;
       const index_t n = range.end - range.begin;
       const int count = static_cast<int>((n + width - 1) / width);
       for (int i = 0; i < count; ++i) {  // near-equal: no narrow one is left at the end

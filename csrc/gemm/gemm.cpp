@@ -17,9 +17,11 @@
 #include <utility>
 
 #include "dispatch/dispatch.h"
+#include "gemm/gemm_cuts.h"
 #include "gemm/gemm_plan.h"
 #include "gemm/gemm_swap.h"
 #include "gemm/serial.h"
+#include "runtime/pace.h"
 #include "runtime/threads.h"
 #include "runtime/workspace.h"
 
@@ -310,21 +312,19 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   if (threads == 1) return whole(kern, a, b, c, options, swapped);
   const Grid grid = choose_grid(kern, a, c, options, threads);
   const int parts = grid.rows * grid.cols;
+  const Cuts cuts(grid, 2.0 * double(c.rows) * double(c.cols) * double(a.cols));
 
-  // One plan for all parts, made for the largest: share() gives the last part the most.
-  const Range largest_m = share(c.rows, kern.mr, grid.rows, grid.rows - 1);
-  const Range largest_n = share(c.cols, kern.width, grid.cols, grid.cols - 1);
-  const index_t part_m = std::min(c.rows, rounded_up(largest_m.end - largest_m.begin, kern.mr));
-  const index_t part_n = std::min(c.cols, rounded_up(largest_n.end - largest_n.begin, kern.width));
+  // One plan for all parts, made for the largest.
+  const index_t part_m = cuts.most_rows(c.rows, kern.mr);
+  const index_t part_n = cuts.most_cols(c.cols, kern.width);
   const Plan plan(kern, sub(a, 0, part_m, 0, a.cols), sub(b, 0, b.rows, 0, part_n),
                   sub(c, 0, part_m, 0, part_n), options, grid);
   const std::size_t bytes = plan.bytes<T>();
   const Workspace workspace(bytes * static_cast<std::size_t>(parts));
   char* const scratch = workspace.as<char>();
 
-  parallel(parts, [=, &kern](int id) {
-    const Range rows = share(c.rows, kern.mr, grid.rows, id / grid.cols);
-    const Range cols = share(c.cols, kern.width, grid.cols, id % grid.cols);
+  parallel(parts, cuts.by_pace(), [=, &kern](int id) {
+    const Range rows = cuts.rows(c.rows, kern.mr, id), cols = cuts.cols(c.cols, kern.width, id);
     const index_t m = rows.end - rows.begin, n = cols.end - cols.begin;
     if (m == 0 || n == 0) return;
     GemmOptions<T> part_options = options;

@@ -1,9 +1,11 @@
 // The pool: every part once, on its own thread or on the caller's.
 #include <atomic>
+#include <cmath>
 #include <map>
 #include <thread>
 
 #include "runtime/handover.h"
+#include "runtime/pace.h"
 #include "runtime/pool.h"
 #include "selftest.h"
 
@@ -103,6 +105,57 @@ void check_sight(Report& report) {
   report.require(far(1, kFar) && looks == 10, "until one comes again");
 }
 
+void check_cuts(Report& report) {
+  for (int parts = 1; parts <= kMostPaced; ++parts) {
+    const Cut cut = Cut::equal(parts);
+    for (index_t n = 0; n < 200; ++n) {
+      for (int i = 0; i < parts; ++i) {
+        const Range equal = share(n, 8, parts, i), range = share(n, 8, cut, i);
+        report.require(equal.begin == range.begin && equal.end == range.end, "an equal cut");
+      }
+    }
+  }
+}
+
+// Threads of given speeds, whose parts end together after some calls.
+void check_pace(Report& report) {
+  for (const double slow : {1.0, 0.6, 0.3}) {
+    Pace pace(2);
+    const double speeds[] = {1, slow};
+    double seconds[2];
+    const auto call = [&](double late) {
+      const Cut cut = pace.cut();
+      for (int i = 0; i < 2; ++i) seconds[i] = (cut.begins[i + 1] - cut.begins[i]) / speeds[i];
+      seconds[0] *= late;
+      pace.learn(seconds);
+    };
+    for (int i = 0; i < 30; ++i) call(1);
+    const double least = Cut::kWhole / 4.0;  // half of an equal share
+    const Cut cut = pace.cut();
+    const int share = cut.begins[2] - cut.begins[1];
+    const bool together = std::abs(seconds[0] / seconds[1] - 1) < 0.1;
+    report.require(slow < 0.4 ? std::abs(share - least) < 30 : together, "parts that end together");
+    call(100);
+    report.require(std::abs(pace.cut().begins[1] - cut.begins[1]) <= Cut::kWhole / 16,
+                   "one late call moves little");
+    const double nothing[] = {0, 0};
+    const int before = pace.cut().begins[1];
+    pace.learn(nothing);
+    report.require(pace.cut().begins[1] == before, "nothing learned of no time");
+  }
+}
+
+// Told cuts hold for as many threads as they have parts.
+void check_told_cut(Report& report) {
+  Cut lopsided = Cut::equal(2);
+  lopsided.begins[1] = 80;
+  assume_cut(&lopsided);
+  report.require(pace_of(2).cut().begins[1] == 80, "as told");
+  report.require(pace_of(3).cut().begins[1] != 80, "but not of three");
+  assume_cut(nullptr);
+  report.require(pace_of(2).cut().begins[1] != 80, "no longer");
+}
+
 }  // namespace
 
 void test_pool(Report& report) {
@@ -111,6 +164,9 @@ void test_pool(Report& report) {
   check_callers(report);
   check_handover(report);
   check_sight(report);
+  check_cuts(report);
+  check_pace(report);
+  check_told_cut(report);
 }
 
 }  // namespace fastbn::selftest
