@@ -29,8 +29,11 @@ namespace fastbn {
 namespace {
 
 // A second thread is worth its wake-up from about this much arithmetic, some 2 us, on each (256 x 128 at 8 rows,
-// 524,000: 1.3 to 1.6 times as fast on two; 7 rows 0.85; Zen 4).
-constexpr double kFlopPerThread = 2.5e5;
+// 524,000: 1.3 to 1.6 times as fast on two; 7 rows 0.85; Zen 4).  Golden Cove computes more in that time, and a line takes
+// three times as long from core to core (524,000: 0.55 to 1.2 times as fast on two, 655,000: 1.0 to 1.6).
+double flop_per_thread() {
+  return core() == Core::deep ? 3.2e5 : 2.5e5;
+}
 
 template <class T>
 void copy(const GemmKernels<T>& kern, Matrix<const T> from, Matrix<T> to) {
@@ -267,10 +270,10 @@ Grid choose_grid(const GemmKernels<T>& kern, const Matrix<const T>& a, const Mat
 template <class T>
 int threads_for_product(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k) {
   const double flop = 2.0 * double(c.rows) * double(c.cols) * double(k);
-  if (flop < 2 * kFlopPerThread) return 1;
+  if (flop < 2 * flop_per_thread()) return 1;
   const index_t tiles =
       ((c.rows + kern.mr - 1) / kern.mr) * ((c.cols + kern.width - 1) / kern.width);
-  return threads_for(tiles, flop, kFlopPerThread);
+  return threads_for(tiles, flop, flop_per_thread());
 }
 
 // The product by the calling thread.
