@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -42,21 +43,22 @@ void assume_far(std::optional<bool> far) {
   assume_distance(far ? told : Distance::look);
 }
 
-void assume_shares(const std::optional<std::vector<double>>& shares) {
-  if (!shares) return assume_cut(nullptr);
-  const auto parts = static_cast<int>(shares->size());
+void assume_shares_of(const std::optional<std::vector<double>>& wanted) {
+  if (!wanted) return assume_shares(0, nullptr);
+  const auto parts = static_cast<int>(wanted->size());
   double all = 0;
-  for (const double share : *shares) all += share >= 0 ? share : std::nan("");
-  if (parts < 2 || parts > kMostPaced || !(all > 0)) {
-    throw py::value_error("shares are 2 to 8 numbers >= 0, not all 0");
+  for (const double share : *wanted) all += share >= 0 ? share : std::nan("");
+  if (parts < 2 || parts > kMostPaced || !(all > 0) || !std::isfinite(all)) {
+    throw py::value_error("shares are 2 to 8 finite numbers >= 0, not all 0");
   }
-  Cut cut = Cut::equal(parts);
+  Shares shares = Shares::equal(parts);
   double before = 0;
   for (int i = 1; i < parts; ++i) {
-    before += (*shares)[static_cast<std::size_t>(i - 1)] / all;
-    cut.begins[i] = static_cast<std::uint16_t>(std::lround(before * Cut::kWhole));
+    before += (*wanted)[static_cast<std::size_t>(i - 1)] / all;
+    const double begin = std::min(before, 1.0) * Shares::kWhole;
+    shares.begins[i] = static_cast<std::uint16_t>(std::lround(begin));
   }
-  assume_cut(&cut);
+  assume_shares(parts, &shares);
 }
 
 constexpr std::pair<Core, std::string_view> kCores[] = {
@@ -90,7 +92,7 @@ void register_runtime(py::module_& m) {
   m.def("assume_core", &assume_core_named, arg("name"));
   m.def("handover_seconds", &measured_handover);
   m.def("assume_far_apart", &assume_far, arg("far"));
-  m.def("assume_shares", &assume_shares, arg("shares"));
+  m.def("assume_shares", &assume_shares_of, arg("shares"));
   m.def("as_array", &input, arg("object"), arg("name"));
   m.def("build_info", &build_info);
   target();  // a wrong FASTBN_TARGET fails the import, not the first product

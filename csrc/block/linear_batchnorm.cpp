@@ -90,7 +90,7 @@ struct Panels {
   int parts;
   index_t tiles;  // that L2 keeps
   bool by_pace;
-  Cut cut;
+  Shares shares;
 
   template <class T>
   static Panels of(index_t rows, index_t inner, index_t cols, T /*dtype*/) {
@@ -100,15 +100,13 @@ struct Panels {
     const index_t most = kPanelBytes / (2 * rows * index_t{sizeof(T)});
     const index_t width = std::max(kLeastTiles * tile, most / tile * tile);
     const int parts = threads_for((cols + tile - 1) / tile, flop, kFlopPerThread);
-    // Threads that are far apart keep to the columns that they will update: equal ones.
-    const bool by_pace = pays_by_pace(parts, flop) && !far_apart(parts);
-    return {cols,    std::min(width, rounded_up(cols, kChannelPadding)),
-            parts,   most / tile,
-            by_pace, by_pace ? pace_of(parts).cut() : Cut{}};
+    const bool by_pace = goes_by_pace(parts, flop);
+    return {cols,    std::min(width, rounded_up(cols, kChannelPadding)), parts, most / tile,
+            by_pace, by_pace ? pace_of(parts).shares() : Shares{}};
   }
 
   Range columns_of(int id) const {
-    return by_pace ? share(cols, kChannelPadding, cut, id)
+    return by_pace ? share(cols, kChannelPadding, shares, id)
                    : share(cols, kChannelPadding, parts, id);
   }
 
@@ -124,6 +122,7 @@ struct Panels {
         const Range panel = share(n, kChannelPadding, count, i);
         body(range.begin + panel.begin, panel.end - panel.begin, id);
       }
+      return n;
     });
   }
 };

@@ -31,8 +31,9 @@ namespace {
 // A second thread is worth its wake-up from about this much arithmetic, some 2 us, on each (256 x 128 at 8 rows,
 // 524,000: 1.3 to 1.6 times as fast on two; 7 rows 0.85; Zen 4).  Golden Cove computes more in that time, and a line takes
 // three times as long from core to core (524,000: 0.55 to 1.2 times as fast on two, 655,000: 1.0 to 1.6).
-double flop_per_thread() {
-  return core() == Core::deep ? 3.2e5 : 2.5e5;
+template <class T>
+double flop_per_thread(const GemmKernels<T>& kern) {
+  return deep(kern) ? 3.2e5 : 2.5e5;
 }
 
 template <class T>
@@ -211,7 +212,7 @@ class Part {
     g.b = here.packed, g.b_k = g.pack_width;
   }
 
-  // A is packed, or all its rows are one block: no panel is due again for the next block.
+  // Of the first block of rows; if panels are due again for the next, each packs its own.
   bool packs_next(const GemmBlock<T>& g) const {
     return plan_.packs_next && g.k > kMostStepsHalved &&
            g.m >= std::max(kLeastRowsToPackNext, 5 * index_t{kern_.mr});
@@ -270,10 +271,10 @@ Grid choose_grid(const GemmKernels<T>& kern, const Matrix<const T>& a, const Mat
 template <class T>
 int threads_for_product(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k) {
   const double flop = 2.0 * double(c.rows) * double(c.cols) * double(k);
-  if (flop < 2 * flop_per_thread()) return 1;
+  if (flop < 2 * flop_per_thread(kern)) return 1;
   const index_t tiles =
       ((c.rows + kern.mr - 1) / kern.mr) * ((c.cols + kern.width - 1) / kern.width);
-  return threads_for(tiles, flop, flop_per_thread());
+  return threads_for(tiles, flop, flop_per_thread(kern));
 }
 
 // The product by the calling thread.
@@ -326,16 +327,17 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   const Workspace workspace(bytes * static_cast<std::size_t>(parts));
   char* const scratch = workspace.as<char>();
 
-  parallel(parts, cuts.by_pace(), [=, &kern](int id) {
+  parallel(parts, cuts.by_pace(), [=, &kern](int id) -> index_t {
     const Range rows = cuts.rows(c.rows, kern.mr, id), cols = cuts.cols(c.cols, kern.width, id);
     const index_t m = rows.end - rows.begin, n = cols.end - cols.begin;
-    if (m == 0 || n == 0) return;
+    if (m == 0 || n == 0) return 0;
     GemmOptions<T> part_options = options;
     part_options.columns = from_column(options.columns, swapped ? rows.begin : cols.begin);
     Part<T> part(kern, plan, part_options, swapped,
                  reinterpret_cast<T*>(scratch + bytes * static_cast<std::size_t>(id)));
     part.run(sub(a, rows.begin, m, 0, a.cols), sub(b, 0, b.rows, cols.begin, n),
              sub(c, rows.begin, m, cols.begin, n));
+    return m * n;
   });
 }
 

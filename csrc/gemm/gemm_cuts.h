@@ -14,8 +14,8 @@ class Cuts {
  public:
   Cuts(const Grid& grid, double flop)
       : grid_(grid),
-        by_pace_(std::min(grid.rows, grid.cols) == 1 && pays_by_pace(grid.rows * grid.cols, flop)),
-        cut_(by_pace_ ? pace_of(grid.rows * grid.cols).cut() : Cut{}) {}
+        by_pace_(std::min(grid.rows, grid.cols) == 1 && goes_by_pace(grid.rows * grid.cols, flop)),
+        shares_(by_pace_ ? pace_of(grid.rows * grid.cols).shares() : Shares{}) {}
 
   bool by_pace() const { return by_pace_; }
   Range rows(index_t m, index_t grain, int id) const {
@@ -29,7 +29,7 @@ class Cuts {
 
  private:
   Range range(index_t n, index_t grain, int count, int i) const {
-    return by_pace_ && count > 1 ? share(n, grain, cut_, i) : share(n, grain, count, i);
+    return by_pace_ && count > 1 ? share(n, grain, shares_, i) : share(n, grain, count, i);
   }
   index_t most(index_t n, index_t grain, int count) const {
     index_t most = 0;
@@ -42,7 +42,7 @@ class Cuts {
 
   Grid grid_;
   bool by_pace_;
-  Cut cut_;
+  Shares shares_;
 };
 
 }  // namespace

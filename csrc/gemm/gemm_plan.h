@@ -54,8 +54,9 @@ constexpr index_t kLargestA = 768 * 1024;
 // rows 0.95; on two threads 1.01 in the mean).  Half as many where packing turns it (NT 784 x 256 1.02 to 1.04, 768 x
 // 768 0.97).  Not measured on Zen 5 and Ice Lake.
 constexpr index_t kMostRepacked = 2304 * 1024;
-// Tiles leave the next panel of B packed (gemm_beside.h) if its rows are contiguous and it comes from beyond L2: B is
-// larger than that, or A is packed, which has L2 for itself (a smaller B: 0.97 to 1.0).  With fewer rows it is too much
+// Tiles leave the next panel of B packed (gemm_beside.h) if its rows are contiguous.  Where a multiply-add takes two
+// cycles only if it comes from beyond L2: B is larger than that, or A is packed, which has L2 for itself (a smaller B:
+// 0.97 to 1.0; Emerald Rapids 1.04).  With fewer rows it is too much
 // work beside too few tiles (of 4 rows, at 16 and 28 of them: 0.8 to 0.94, 1.0); half tiles do not do it.
 constexpr index_t kLeastRowsToPackNext = 32;
 constexpr index_t kMostStepsHalved = 128;  // halves_tiles()
@@ -189,8 +190,8 @@ bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>
 // Whether the first row tile turns B and leaves it packed: its shuffles and stores then go beside the multiply-adds of
 // 8 rows.  Packed before, NT took 1.05 times as long at 56 to 128 rows, 1.01 at 256 to 2048, 0.98 to 1.08 with k = 32 to
 // 60 at 33 to 56, 1.0 to 1.2 at 17 to 32, and 0.97 to 1.17 with k = 5 to 28 at 17 to 48; first tiles of 16 rows were 0.74
-// to 1.03 times as fast (one thread of Zen 4).  Where shuffles compete with multiply-adds it took 1.06 to 1.19 times as
-// long at 24 to 64 rows, 1.03 to 1.06 at 96 to 200, 1.01 at 256 and 512 (one of Emerald Rapids).
+// to 1.03 times as fast (one thread of Zen 4).  Where shuffles compete with multiply-adds it took 1.02 to 1.19 times as
+// long at 24 to 64 rows, 1.01 to 1.06 at 96 to 200, 1.01 at 256 and 512 (one of Emerald Rapids).
 template <class T>
 bool turns_first_tile(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
   return kern.turn_rows > 0 && b.col_stride != 1 && b.row_stride == 1 && b.rows >= kLeastToTurn &&

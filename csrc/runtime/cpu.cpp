@@ -21,15 +21,26 @@ namespace fastbn {
 namespace {
 
 #if defined(__x86_64__) || defined(__i386__)
+// Its vendor's twelve letters, as CPUID gives them.
+bool made_by(const char* vendor) {
+  unsigned eax = 0, letters[3] = {};
+  return __get_cpuid(0, &eax, &letters[0], &letters[2], &letters[1]) != 0 &&
+         std::memcmp(vendor, letters, sizeof(letters)) == 0;
+}
+
 // The family of an AMD CPU, or 0.  (__builtin_cpu_is knows 19h from GCC 11 on.)
 unsigned amd_family() {
-  unsigned eax = 0, vendor[3] = {};
-  if (!__get_cpuid(0, &eax, &vendor[0], &vendor[2], &vendor[1])) return 0;
-  if (std::memcmp(vendor, "AuthenticAMD", sizeof(vendor)) != 0) return 0;
-  unsigned ebx = 0, ecx = 0, edx = 0;
+  if (!made_by("AuthenticAMD")) return 0;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   __get_cpuid(1, &eax, &ebx, &ecx, &edx);
   const unsigned base = (eax >> 8) & 0xf;
   return base == 0xf ? base + ((eax >> 20) & 0xff) : base;
+}
+
+// A feature that compilers of this project's age have no name for.
+bool has_avx512_fp16() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx >> 23 & 1) != 0;
 }
 #endif
 
@@ -57,21 +68,11 @@ std::vector<std::string> cpu_features() {
 
 namespace {
 
-// Features that no compiler of this project's age has a name for.
-bool has_avx512_fp16() {
-#if defined(__x86_64__) || defined(__i386__)
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx >> 23 & 1) != 0;
-#else
-  return false;
-#endif
-}
-
 Core core_of_cpu() {
 #if defined(__x86_64__) || defined(__i386__)
   // Of AMD's family 19h only Zen 4 has AVX-512.  Golden Cove was the first with half floats, and Zen 5 has none.
   if (amd_family() == 0x19 && __builtin_cpu_supports("avx512f")) return Core::half;
-  if (amd_family() == 0 && has_avx512_fp16()) return Core::deep;
+  if (made_by("GenuineIntel") && has_avx512_fp16()) return Core::deep;
 #endif
   return Core::whole;
 }
@@ -91,10 +92,10 @@ void assume_core(std::optional<Core> told) {
   assumed.store(told ? static_cast<int>(*told) : kLook, std::memory_order_relaxed);
 }
 
-bool may_have_several_last_caches() {
+bool has_one_last_cache() {
 #if defined(__x86_64__) || defined(__i386__)
-  static const bool may = amd_family() >= 0x17;
-  return may;
+  static const bool has = made_by("GenuineIntel");
+  return has;
 #else
   return false;
 #endif

@@ -105,7 +105,7 @@ bool far_apart(int threads) {
   if (threads < 2) return false;
   const Distance known = assumed.load(std::memory_order_relaxed);
   if (known != Distance::look) return known == Distance::far;
-  if (!may_have_several_last_caches()) return false;
+  if (has_one_last_cache()) return false;
   return sights[threads].far(Clock::now(), [=] { return handover_seconds(threads); });
 }
 

@@ -10,9 +10,9 @@
 //
 // Where all cores share one last cache, a mesh, a hand-over takes long as well (130 to 220 ns, Emerald Rapids), but such
 // writes go on many at a time: a step at 8, 32, 64, 256 and 1024 rows by columns 0.73, 0.92, 0.95, 0.98, 0.98 times as
-// fast.  So only threads of CPUs that may have several last caches are ever far apart.
+// fast.  Threads of Intel's processors are near (so are, unmeasured, those of two sockets).
 //
-// Which it is, is measured there, now and then: systems move threads, and hypervisors CPUs, from one cache to another, and
+// Which it is, is measured elsewhere, now and then: systems move threads, and hypervisors CPUs, from one cache to another, and
 // what they say of the caches is not always true.
 #pragma once
 

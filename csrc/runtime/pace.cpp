@@ -2,62 +2,70 @@
 
 #include <algorithm>
 #include <cmath>
+#include <forward_list>
+
+#include "runtime/handover.h"
 
 namespace fastbn {
 namespace {
 
-// Parts that take within 4 % of their mean stay: lines of C and of packed operands then stay with their thread.
+// Threads whose speeds are within 4 % of their shares keep them: lines of C and of packed operands then stay with them.
 constexpr double kAlike = 0.04;
-// A thread's share moves by a quarter of what it was late or early, and by a sixteenth at most: whoever was interrupted
-// once has it back in two or three calls.  (By half it moved as often again, to no better cuts.)
+// A share moves a quarter of the way to what its thread was seen to be worth, and by a sixteenth at most: whoever was
+// interrupted once has it back in two or three calls.  (Half of the way it moved as often again, to no better shares.)
 constexpr double kGain = 0.25, kMostMoved = 1.0 / 16;
-// No share is less than half of an equal one, nor more than twice as large.
+// No share is less than about half of an equal one, nor more than about twice as large.
 constexpr double kLeast = 0.5, kMost = 2;
 
-std::atomic<const Cut*> assumed{nullptr};
+struct Told {
+  int parts;
+  Shares shares;
+};
+std::atomic<const Told*> assumed{nullptr};
 
 }  // namespace
 
-Cut Cut::equal(int parts) {
-  Cut cut{};
+Shares Shares::equal(int parts) {
+  Shares shares{};
   for (int i = 0; i <= kMostPaced; ++i) {
-    cut.begins[i] = static_cast<std::uint16_t>(kWhole * std::min(i, parts) / parts);
+    shares.begins[i] = static_cast<std::uint16_t>(kWhole * std::min(i, parts) / parts);
   }
-  return cut;
+  return shares;
 }
 
 Pace::Pace(int threads) : threads_(threads) {
   for (auto& speed : speeds_) speed.store(1.0f / static_cast<float>(threads));
 }
 
-Cut Pace::cut() const {
-  const Cut* told = assumed.load(std::memory_order_relaxed);
-  if (told && told->begins[threads_] == Cut::kWhole && told->begins[threads_ - 1] < Cut::kWhole) {
-    return *told;
-  }
-  Cut cut = Cut::equal(threads_);
+Shares Pace::shares() const {
+  const Told* told = assumed.load(std::memory_order_acquire);
+  if (told && told->parts == threads_) return told->shares;
+  Shares shares = Shares::equal(threads_);
   double before = 0;
   for (int i = 1; i < threads_; ++i) {
     before += static_cast<double>(speeds_[i - 1].load(std::memory_order_relaxed));
-    cut.begins[i] = static_cast<std::uint16_t>(std::lround(std::min(before, 1.0) * Cut::kWhole));
+    const double begin = std::min(before, 1.0) * Shares::kWhole;
+    shares.begins[i] = static_cast<std::uint16_t>(std::lround(begin));
   }
-  return cut;
+  return shares;
 }
 
-void Pace::learn(const double* seconds) {
-  double mean = 0;
-  for (int i = 0; i < threads_; ++i) mean += seconds[i] / threads_;
-  double late[kMostPaced], latest = 0;
+void Pace::learn(const double* work, const double* seconds) {
+  double seen[kMostPaced], speeds[kMostPaced], all_seen = 0;
   for (int i = 0; i < threads_; ++i) {
-    late[i] = seconds[i] / mean - 1;
-    latest = std::max(latest, std::abs(late[i]));
+    if (!(work[i] > 0 && seconds[i] > 0)) return;
+    seen[i] = work[i] / seconds[i], all_seen += seen[i];
+    speeds[i] = static_cast<double>(speeds_[i].load(std::memory_order_relaxed));
   }
-  if (!(latest > kAlike)) return;
-  double speeds[kMostPaced], all = 0;
+  double moved[kMostPaced], furthest = 0, all = 0;
   for (int i = 0; i < threads_; ++i) {
-    const double moved = std::clamp(kGain * late[i], -kMostMoved, kMostMoved);
-    const double speed = static_cast<double>(speeds_[i].load(std::memory_order_relaxed));
-    speeds[i] = std::clamp(speed * (1 - moved), kLeast / threads_, kMost / threads_);
+    moved[i] = seen[i] / all_seen / speeds[i] - 1;
+    furthest = std::max(furthest, std::abs(moved[i]));
+  }
+  if (!(furthest > kAlike)) return;
+  for (int i = 0; i < threads_; ++i) {
+    const double by = std::clamp(kGain * moved[i], -kMostMoved, kMostMoved);
+    speeds[i] = std::clamp(speeds[i] * (1 + by), kLeast / threads_, kMost / threads_);
     all += speeds[i];
   }
   for (int i = 0; i < threads_; ++i) {
@@ -70,12 +78,25 @@ Pace& pace_of(int threads) {
   return paces[threads - 2];
 }
 
-void assume_cut(const Cut* cut) {
-  static Cut told;
-  assumed.store(nullptr);
-  if (!cut) return;
-  told = *cut;
-  assumed.store(&told);
+bool goes_by_pace(int threads, double flop) {
+  constexpr double kFlopOfThread = 5e6;
+  return threads > 1 && threads <= kMostPaced && flop >= kFlopOfThread * threads &&
+         !far_apart(threads);
+}
+
+Laps::~Laps() {
+  double work[kMostPaced], seconds[kMostPaced];
+  for (int i = 0; i < threads_; ++i) {
+    if (i > 0 && laps_[i].by == laps_[0].by) return;
+    work[i] = laps_[i].work, seconds[i] = laps_[i].seconds;
+  }
+  pace_of(threads_).learn(work, seconds);
+}
+
+void assume_shares(int parts, const Shares* shares) {
+  static std::forward_list<Told> all_told;  // kept: a call may be reading one
+  if (shares) all_told.push_front({parts, *shares});
+  assumed.store(shares ? &all_told.front() : nullptr, std::memory_order_release);
 }
 
 }  // namespace fastbn

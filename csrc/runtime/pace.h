@@ -1,8 +1,8 @@
-// How fast the threads of a call are beside one another, and parts to match.
+// Load balancing: how fast the threads of a call are beside one another, and parts to match.
 //
 // CPUs are not alike.  A virtual one computes 0.6 times as fast as the next while a neighbour uses the other half of its
-// core, for seconds or minutes, and some machines have cores of two kinds.  Of equal parts all wait for the slowest.  So a
-// large product is cut by what its threads took for the ones before:
+// core, for seconds or minutes, and some machines have cores of two kinds.  Of equal parts all wait for the slowest.  So
+// large products are shared out by how fast their threads computed the ones before:
 //
 //   equal parts      thread 0 ======|                by pace     thread 0 ========|
 //                    thread 1 ==========|                        thread 1 ========|
@@ -13,91 +13,92 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <thread>
 
 #include "runtime/threads.h"
 
 namespace fastbn {
 
-// More threads than this take equal parts: the cut is handed to each with its call.
+// More threads than this take equal parts: the shares are handed to each with its call.
 constexpr int kMostPaced = 8;
 
 // Where the parts of a whole begin and the last ends, in units of which as many as 1 to 8 threads take equally many.
-struct Cut {
+struct Shares {
   static constexpr int kWhole = 840;
   std::uint16_t begins[kMostPaced + 1];
 
-  static Cut equal(int parts);
+  static Shares equal(int parts);
 };
 
-// The i-th range of [0, n), of bounds that are multiples of `grain`; of an equal cut as share() gives it.
-inline Range share(index_t n, index_t grain, const Cut& cut, int i) {
+// The i-th range of [0, n): its bounds are the multiples of `grain` that are nearest to the shares'.  Of equal shares none
+// has more grains than the largest of share(n, grain, parts, i).
+inline Range share(index_t n, index_t grain, const Shares& shares, int i) {
   const index_t grains = (n + grain - 1) / grain;
-  const index_t begin = grains * cut.begins[i] / Cut::kWhole * grain;
-  const index_t end = grains * cut.begins[i + 1] / Cut::kWhole * grain;
-  return {begin < n ? begin : n, end < n ? end : n};
+  const auto bound = [=, &shares](int part) {
+    const index_t at = (grains * shares.begins[part] + Shares::kWhole / 2 - 1) / Shares::kWhole;
+    return std::min(at * grain, n);
+  };
+  return {bound(i), bound(i + 1)};
 }
 
 class Pace {
  public:
   explicit Pace(int threads);
-  Cut cut() const;
-  // What each thread took for its part of such a cut, in seconds.
-  void learn(const double* seconds);
+  Shares shares() const;
+  // How much each thread computed in such a call, in any unit, and in what time.
+  void learn(const double* work, const double* seconds);
 
  private:
   const int threads_;
-  std::atomic<float> speeds_[kMostPaced];  // shares of the whole, 1 in all
+  std::atomic<float> speeds_[kMostPaced];  // 1 in all
 };
 
 // Of so many threads, 2 to kMostPaced.
 Pace& pace_of(int threads);
 
-// Whether work is cut by pace: if it takes each thread some 30 us, where the clock, and the lines that move from thread to
-// thread when a cut does, count for nothing.
-inline bool pays_by_pace(int threads, double flop) {
-  constexpr double kFlopOfThread = 5e6;
-  return threads > 1 && threads <= kMostPaced && flop >= kFlopOfThread * threads;
-}
+// Whether a call is shared out by pace: if it takes each thread some 30 us, where the clock, and the lines that move from
+// thread to thread when shares do, count for nothing; and not by threads far apart, which keep to their columns
+// (handover.h).
+bool goes_by_pace(int threads, double flop);
 
-// The times of the parts of a call, of which the pace learns in the end.  A clock takes some 30 ns, and a thread's time is
-// a line that its caller fetches.
+// The parts of a call, of which the pace learns in the end, unless one thread computed several: others were late.  A clock
+// takes some 30 ns, and a thread's lap is a line that its caller fetches.
 class Laps {
  public:
   explicit Laps(int threads) : threads_(threads) {}
-  ~Laps() {
-    double seconds[kMostPaced];
-    for (int i = 0; i < threads_; ++i) seconds[i] = laps_[i].seconds;
-    pace_of(threads_).learn(seconds);
-  }
+  ~Laps();
   Laps(const Laps&) = delete;
   Laps& operator=(const Laps&) = delete;
 
+  // body() returns its work.
   template <class Body>
   void time(int i, const Body& body) {
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    laps_[i].seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const auto start = Clock::now();
+    const auto work = static_cast<double>(body());
+    laps_[i] = {work, std::chrono::duration<double>(Clock::now() - start).count(),
+                std::this_thread::get_id()};
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
   struct alignas(64) Lap {
-    double seconds = 0;
+    double work = 0, seconds = 0;
+    std::thread::id by;
   };
   const int threads_;
   Lap laps_[kMostPaced];
 };
 
-// parallel(), of whose times the pace learns if the parts are cut by it.
+// parallel() of bodies that return how much they computed, in any unit.
 template <class Body>
 void parallel(int threads, bool by_pace, const Body& body) {
-  if (!by_pace) return parallel(threads, body);
+  if (!by_pace) return parallel(threads, [body](int i) { body(i); });
   Laps laps(threads);
-  parallel(threads, [&laps, body](int i) { laps.time(i, [&] { body(i); }); });
+  parallel(threads, [&laps, body](int i) { laps.time(i, [&] { return body(i); }); });
 }
 
-// Cuts all that goes by pace of as many threads as this cut has parts so, until told to look again (null): tests run
-// lopsided parts on any machine.
-void assume_cut(const Cut* cut);
+// Shares out all that goes by pace of `parts` threads so, until told to look again (null): tests run lopsided parts on
+// any machine.
+void assume_shares(int parts, const Shares* shares);
 
 }  // namespace fastbn

@@ -304,7 +304,7 @@ def assume_far_apart(far: bool | None) -> None:
     """Take the threads for far apart, or near; None: as measured.  For tests: it decides no bit."""
 
 def assume_shares(shares: Sequence[float] | None) -> None:
-    """Cut large products of so many threads so; None: by their pace.  For tests: no bit depends."""
+    """Share out large products of as many threads so; None: by pace.  For tests: in no bit."""
 
 def as_array(object: Any, name: str) -> Array:
     """View anything that NumPy can see without a copy: float32 or float64, else TypeError."""

@@ -1,4 +1,5 @@
 // The pool: every part once, on its own thread or on the caller's.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <map>
@@ -105,55 +106,81 @@ void check_sight(Report& report) {
   report.require(far(1, kFar) && looks == 10, "until one comes again");
 }
 
-void check_cuts(Report& report) {
+// Equal shares: all of [0, n), in order, and no range of more grains than the largest of share() by parts.
+void check_equal_shares(Report& report) {
   for (int parts = 1; parts <= kMostPaced; ++parts) {
-    const Cut cut = Cut::equal(parts);
+    const Shares shares = Shares::equal(parts);
     for (index_t n = 0; n < 200; ++n) {
+      index_t end = 0, most = 0, most_by_parts = 0;
       for (int i = 0; i < parts; ++i) {
-        const Range equal = share(n, 8, parts, i), range = share(n, 8, cut, i);
-        report.require(equal.begin == range.begin && equal.end == range.end, "an equal cut");
+        const Range range = share(n, 8, shares, i), by_parts = share(n, 8, parts, i);
+        report.require(range.begin == end && range.end >= end, "ranges in order");
+        end = range.end;
+        most = std::max(most, range.end - range.begin);
+        most_by_parts = std::max(most_by_parts, by_parts.end - by_parts.begin);
       }
+      report.require(end == n && most <= (most_by_parts + 7) / 8 * 8, "all of it, near-equal");
     }
   }
 }
 
-// Threads of given speeds, whose parts end together after some calls.
-void check_pace(Report& report) {
-  for (const double slow : {1.0, 0.6, 0.3}) {
-    Pace pace(2);
-    const double speeds[] = {1, slow};
-    double seconds[2];
-    const auto call = [&](double late) {
-      const Cut cut = pace.cut();
-      for (int i = 0; i < 2; ++i) seconds[i] = (cut.begins[i + 1] - cut.begins[i]) / speeds[i];
-      seconds[0] *= late;
-      pace.learn(seconds);
-    };
-    for (int i = 0; i < 30; ++i) call(1);
-    const double least = Cut::kWhole / 4.0;  // half of an equal share
-    const Cut cut = pace.cut();
-    const int share = cut.begins[2] - cut.begins[1];
-    const bool together = std::abs(seconds[0] / seconds[1] - 1) < 0.1;
-    report.require(slow < 0.4 ? std::abs(share - least) < 30 : together, "parts that end together");
-    call(100);
-    report.require(std::abs(pace.cut().begins[1] - cut.begins[1]) <= Cut::kWhole / 16,
-                   "one late call moves little");
-    const double nothing[] = {0, 0};
-    const int before = pace.cut().begins[1];
-    pace.learn(nothing);
-    report.require(pace.cut().begins[1] == before, "nothing learned of no time");
+// A pace that learns of threads whose parts are of so many grains in all.
+struct Learner {
+  Pace pace;
+  std::vector<double> speeds, seconds;
+  index_t grains;
+  Learner(const std::vector<double>& of, index_t in_all)
+      : pace(static_cast<int>(of.size())), speeds(of), seconds(of.size()), grains(in_all) {}
+
+  // The threads compute their parts, and the first is interrupted for so many times as long.
+  void call(double interrupted = 1) {
+    const Shares shares = pace.shares();
+    std::vector<double> work(speeds.size());
+    for (std::size_t i = 0; i < speeds.size(); ++i) {
+      const Range range = share(grains, 1, shares, static_cast<int>(i));
+      work[i] = static_cast<double>(range.end - range.begin), seconds[i] = work[i] / speeds[i];
+    }
+    seconds[0] *= interrupted;
+    pace.learn(work.data(), seconds.data());
   }
+  double share_of(int i) const {
+    const Shares shares = pace.shares();
+    return double(shares.begins[i + 1] - shares.begins[i]) / Shares::kWhole;
+  }
+};
+
+void check_pace(Report& report) {
+  for (const std::vector<double>& speeds :
+       {std::vector<double>{1, 1}, {1, 0.6}, {0.6, 1}, {1, 1, 0.5}, {1, 1, 1, 1, 1, 1, 1, 0.6}}) {
+    Learner learner(speeds, 10000);
+    for (int i = 0; i < 40; ++i) learner.call();
+    const auto [least, most] = std::minmax_element(learner.seconds.begin(), learner.seconds.end());
+    report.require(*most < 1.1 * *least, "parts that end together");
+    const double before = learner.share_of(0);
+    learner.call(100);
+    // It loses a sixteenth, and all others gain one; the rest is what a 840th counts for.
+    report.require(learner.share_of(0) / before > 15.0 / 17 - 0.02, "one late call moves little");
+  }
+  Learner odd({1, 1}, 9);
+  for (int i = 0; i < 40; ++i) odd.call();
+  report.require(odd.share_of(0) == 0.5, "equal speeds, whatever the parts");
+  Learner slow({1, 0.05}, 10000);
+  for (int i = 0; i < 200; ++i) slow.call();
+  report.require(slow.share_of(1) > 0.22 && slow.share_of(1) < 0.26, "half an equal share");
+  const double work[] = {1, 0}, seconds[] = {1, 1};
+  slow.pace.learn(work, seconds);
+  report.require(slow.share_of(1) > 0.22, "nothing learned of no work");
 }
 
-// Told cuts hold for as many threads as they have parts.
-void check_told_cut(Report& report) {
-  Cut lopsided = Cut::equal(2);
+// What is told holds for as many threads.
+void check_told_shares(Report& report) {
+  Shares lopsided = Shares::equal(2);
   lopsided.begins[1] = 80;
-  assume_cut(&lopsided);
-  report.require(pace_of(2).cut().begins[1] == 80, "as told");
-  report.require(pace_of(3).cut().begins[1] != 80, "but not of three");
-  assume_cut(nullptr);
-  report.require(pace_of(2).cut().begins[1] != 80, "no longer");
+  assume_shares(2, &lopsided);
+  report.require(pace_of(2).shares().begins[1] == 80, "as told");
+  report.require(pace_of(3).shares().begins[1] != 80, "but not of three");
+  assume_shares(2, nullptr);
+  report.require(pace_of(2).shares().begins[1] != 80, "no longer");
 }
 
 }  // namespace
@@ -164,9 +191,9 @@ void test_pool(Report& report) {
   check_callers(report);
   check_handover(report);
   check_sight(report);
-  check_cuts(report);
+  check_equal_shares(report);
   check_pace(report);
-  check_told_cut(report);
+  check_told_shares(report);
 }
 
 }  // namespace fastbn::selftest
