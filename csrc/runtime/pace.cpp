@@ -60,7 +60,7 @@ Shares Pace::shares() const {
 void Pace::learn(const double* work, const double* seconds) {
   double seen[kMostPaced], speeds[kMostPaced], all_seen = 0;
   for (int i = 0; i < threads_; ++i) {
-    if (!(work[i] > 0 && seconds[i] > 0)) return;
+    if (!(work[i] > 0 && seconds[i] > 0)) return forget();
     seen[i] = work[i] / seconds[i], all_seen += seen[i];
     speeds[i] = static_cast<double>(speeds_[i].load(std::memory_order_relaxed));
   }
@@ -77,6 +77,15 @@ void Pace::learn(const double* work, const double* seconds) {
   }
   for (int i = 0; i < threads_; ++i) {
     speeds_[i].store(static_cast<float>(speeds[i] / all), std::memory_order_relaxed);
+  }
+}
+
+// A thread whose share came to nothing would never be seen to be fast again: all move towards equal shares.
+void Pace::forget() {
+  const float equal = 1.0f / static_cast<float>(threads_);
+  for (int i = 0; i < threads_; ++i) {
+    const float speed = speeds_[i].load(std::memory_order_relaxed);
+    speeds_[i].store(speed + (equal - speed) / 16, std::memory_order_relaxed);
   }
 }
 

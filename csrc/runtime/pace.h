@@ -49,6 +49,8 @@ class Pace {
   void learn(const double* work, const double* seconds);
 
  private:
+  void forget();
+
   const int threads_;
   std::atomic<float> speeds_[kMostPaced];  // 1 in all
 };

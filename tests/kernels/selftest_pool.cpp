@@ -167,9 +167,13 @@ void check_pace(Report& report) {
   Learner slow({1, 0.05}, 10000);
   for (int i = 0; i < 200; ++i) slow.call();
   report.require(slow.share_of(1) > 0.22 && slow.share_of(1) < 0.26, "half an equal share");
-  const double work[] = {1, 0}, seconds[] = {1, 1};
-  slow.pace.learn(work, seconds);
-  report.require(slow.share_of(1) > 0.22, "nothing learned of no work");
+  // Of two grains the slow one has none, and yet it is seen again, when it is no longer slow.
+  Learner coarse({1, 1}, 2);
+  const double work[] = {1, 1}, seconds[] = {1, 20};
+  for (int i = 0; i < 200; ++i) coarse.pace.learn(work, seconds);
+  report.require(coarse.share_of(1) < 0.26, "slow");
+  for (int i = 0; i < 200; ++i) coarse.call();
+  report.require(std::abs(coarse.share_of(1) - 0.5) < 0.05, "and fast again");
 }
 
 // What is told holds for as many threads.
