@@ -100,7 +100,7 @@ struct Panels {
     const index_t most = kPanelBytes / (2 * rows * index_t{sizeof(T)});
     const index_t width = std::max(kLeastTiles * tile, most / tile * tile);
     const int parts = threads_for((cols + tile - 1) / tile, flop, kFlopPerThread);
-    const bool by_pace = goes_by_pace(parts, flop);
+    const bool by_pace = goes_by_pace(parts, flop, cols / kChannelPadding);
     return {cols,    std::min(width, rounded_up(cols, kChannelPadding)), parts, most / tile,
             by_pace, by_pace ? pace_of(parts).shares() : Shares{}};
   }

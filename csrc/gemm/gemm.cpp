@@ -316,7 +316,8 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   if (threads == 1) return whole(kern, a, b, c, options, swapped);
   const Grid grid = choose_grid(kern, a, c, options, threads);
   const int parts = grid.rows * grid.cols;
-  const Cuts cuts(grid, 2.0 * double(c.rows) * double(c.cols) * double(a.cols));
+  const Cuts cuts(grid, 2.0 * double(c.rows) * double(c.cols) * double(a.cols), c.rows / kern.mr,
+                  c.cols / kern.width);
 
   // One plan for all parts, made for the largest.
   const index_t part_m = cuts.most_rows(c.rows, kern.mr);

@@ -12,9 +12,12 @@ namespace {
 
 class Cuts {
  public:
-  Cuts(const Grid& grid, double flop)
+  // A product of so much arithmetic whose C has so many tiles of rows and registers of columns.
+  Cuts(const Grid& grid, double flop, index_t row_grains, index_t col_grains)
       : grid_(grid),
-        by_pace_(std::min(grid.rows, grid.cols) == 1 && goes_by_pace(grid.rows * grid.cols, flop)),
+        by_pace_(
+            std::min(grid.rows, grid.cols) == 1 &&
+            goes_by_pace(grid.rows * grid.cols, flop, grid.rows > 1 ? row_grains : col_grains)),
         shares_(by_pace_ ? pace_of(grid.rows * grid.cols).shares() : Shares{}) {}
 
   bool by_pace() const { return by_pace_; }

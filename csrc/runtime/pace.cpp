@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <forward_list>
+#include <mutex>
 
 #include "runtime/handover.h"
 
 namespace fastbn {
 namespace {
 
-// Threads whose speeds are within 4 % of their shares keep them: lines of C and of packed operands then stay with them.
-// So near to one another they have equal parts: of 32 grains one more is 6 %.
+// Threads whose speeds are within 4 % of one another's mean have equal parts: of 32 grains one more is 6 %.
 constexpr double kAlike = 0.04;
 // A share moves a quarter of the way to what its thread was seen to be worth, and by a sixteenth at most: whoever was
 // interrupted once has it back in two or three calls.  (Half of the way it moved as often again, to no better shares.)
@@ -64,14 +64,10 @@ void Pace::learn(const double* work, const double* seconds) {
     seen[i] = work[i] / seconds[i], all_seen += seen[i];
     speeds[i] = static_cast<double>(speeds_[i].load(std::memory_order_relaxed));
   }
-  double moved[kMostPaced], furthest = 0, all = 0;
+  double all = 0;
   for (int i = 0; i < threads_; ++i) {
-    moved[i] = seen[i] / all_seen / speeds[i] - 1;
-    furthest = std::max(furthest, std::abs(moved[i]));
-  }
-  if (!(furthest > kAlike)) return;
-  for (int i = 0; i < threads_; ++i) {
-    const double by = std::clamp(kGain * moved[i], -kMostMoved, kMostMoved);
+    const double off = seen[i] / all_seen / speeds[i] - 1;
+    const double by = std::clamp(kGain * off, -kMostMoved, kMostMoved);
     speeds[i] = std::clamp(speeds[i] * (1 + by), kLeast / threads_, kMost / threads_);
     all += speeds[i];
   }
@@ -80,7 +76,6 @@ void Pace::learn(const double* work, const double* seconds) {
   }
 }
 
-// A thread whose share came to nothing would never be seen to be fast again: all move towards equal shares.
 void Pace::forget() {
   const float equal = 1.0f / static_cast<float>(threads_);
   for (int i = 0; i < threads_; ++i) {
@@ -94,23 +89,32 @@ Pace& pace_of(int threads) {
   return paces[threads - 2];
 }
 
-bool goes_by_pace(int threads, double flop) {
+bool goes_by_pace(int threads, double flop, index_t grains) {
   constexpr double kFlopOfThread = 5e6;
+  constexpr index_t kGrainsOfThread = 3;
   return threads > 1 && threads <= kMostPaced && flop >= kFlopOfThread * threads &&
-         !far_apart(threads);
+         grains >= kGrainsOfThread * threads && !far_apart(threads);
 }
 
 Laps::~Laps() {
+  Pace& pace = pace_of(threads_);
   double work[kMostPaced], seconds[kMostPaced];
   for (int i = 0; i < threads_; ++i) {
-    if (i > 0 && laps_[i].by == laps_[0].by) return;
+    for (int j = 0; j < i; ++j) {
+      if (laps_[i].by == laps_[j].by) {
+        pace.forget();
+        return;
+      }
+    }
     work[i] = laps_[i].work, seconds[i] = laps_[i].seconds;
   }
-  pace_of(threads_).learn(work, seconds);
+  pace.learn(work, seconds);
 }
 
 void assume_shares(int parts, const Shares* shares) {
+  static std::mutex mutex;
   static std::forward_list<Told> all_told;  // kept: a call may be reading one
+  const std::lock_guard<std::mutex> lock(mutex);
   if (shares) all_told.push_front({parts, *shares});
   assumed.store(shares ? &all_told.front() : nullptr, std::memory_order_release);
 }

@@ -47,10 +47,11 @@ class Pace {
   Shares shares() const;
   // How much each thread computed in such a call, in any unit, and in what time.
   void learn(const double* work, const double* seconds);
-
- private:
+  // After a call that tells nothing, as one of whose threads one had no part: who was slow would never be seen to be fast
+  // again.  A step back towards equal shares.
   void forget();
 
+ private:
   const int threads_;
   std::atomic<float> speeds_[kMostPaced];  // 1 in all
 };
@@ -59,11 +60,11 @@ class Pace {
 Pace& pace_of(int threads);
 
 // Whether a call is shared out by pace: if it takes each thread some 30 us, where the clock, and the lines that move from
-// thread to thread when shares do, count for nothing; and not by threads far apart, which keep to their columns
-// (handover.h).
-bool goes_by_pace(int threads, double flop);
+// thread to thread when shares do, count for nothing; if there are grains enough to share out; and not by threads far
+// apart, which keep to their columns (handover.h).
+bool goes_by_pace(int threads, double flop, index_t grains);
 
-// The parts of a call, of which the pace learns in the end, unless one thread computed several: others were late.  A clock
+// The parts of a call, of which the pace learns in the end, unless a thread computed several: others were late.  A clock
 // takes some 30 ns, and a thread's lap is a line that its caller fetches.
 class Laps {
  public:

@@ -164,6 +164,10 @@ void check_pace(Report& report) {
   Learner odd({1, 1}, 9);
   for (int i = 0; i < 40; ++i) odd.call();
   report.require(odd.share_of(0) == 0.5, "equal speeds, whatever the parts");
+  Learner alike({1, 0.94}, 10000), unlike({1, 0.88}, 10000);
+  for (int i = 0; i < 60; ++i) alike.call(), unlike.call();
+  report.require(alike.share_of(0) == 0.5, "equal parts of nearly equal speeds");
+  report.require(std::abs(unlike.share_of(0) - 1 / 1.88) < 0.005, "and of others not");
   Learner slow({1, 0.05}, 10000);
   for (int i = 0; i < 200; ++i) slow.call();
   report.require(slow.share_of(1) > 0.22 && slow.share_of(1) < 0.26, "half an equal share");
@@ -174,6 +178,17 @@ void check_pace(Report& report) {
   report.require(coarse.share_of(1) < 0.26, "slow");
   for (int i = 0; i < 200; ++i) coarse.call();
   report.require(std::abs(coarse.share_of(1) - 0.5) < 0.05, "and fast again");
+}
+
+void check_what_goes_by_pace(Report& report) {
+  assume_distance(Distance::near);
+  report.require(goes_by_pace(2, 1e8, 100), "large, of two threads");
+  report.require(!goes_by_pace(2, 1e6, 100), "small");
+  report.require(!goes_by_pace(2, 1e8, 5) && goes_by_pace(2, 1e8, 6), "grains");
+  report.require(!goes_by_pace(1, 1e8, 100) && !goes_by_pace(kMostPaced + 1, 1e9, 100), "threads");
+  assume_distance(Distance::far);
+  report.require(!goes_by_pace(2, 1e8, 100), "far apart");
+  assume_distance(Distance::look);
 }
 
 // What is told holds for as many threads.
@@ -197,6 +212,7 @@ void test_pool(Report& report) {
   check_sight(report);
   check_equal_shares(report);
   check_pace(report);
+  check_what_goes_by_pace(report);
   check_told_shares(report);
 }
 

@@ -86,7 +86,7 @@ def test_block_same_bits(rows: int, cut: Cut, threads: Threads, target: str) -> 
             np.testing.assert_array_equal(got, right, err_msg=str(shares))
 
 
-def test_same_bits_while_it_learns(threads: Threads, target: str) -> None:
+def test_same_bits_while_it_learns(cut: Cut, threads: Threads, target: str) -> None:
     threads(2)
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((256, 256)).astype(np.float32) for _ in range(2))
