@@ -43,6 +43,16 @@ def drawn(layout: str, shape: tuple[int, int, int], dtype: Any) -> list[np.ndarr
     return [a.T if layout == "TN" else a, b.T if layout == "NT" else b, c, bias]
 
 
+def check_same_bits(run: Callable[[], list[np.ndarray]], cut: Cut, threads: Threads) -> None:
+    """Compare what it returns on one thread with what it does by each of SHARES."""
+    threads(1)
+    expected = run()
+    for shares in SHARES:
+        cut(shares)
+        for got, right in zip(run(), expected, strict=True):
+            np.testing.assert_array_equal(got, right, err_msg=str(shares))
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("layout", ["NN", "NT", "TN"])
 def test_same_bits(
@@ -59,12 +69,7 @@ def test_same_bits(
         fastbn.matmul(a, b, out=fortran)
         return [plain, added, fortran]
 
-    threads(1)
-    expected = run()
-    for shares in SHARES:
-        cut(shares)
-        for got, right in zip(run(), expected, strict=True):
-            np.testing.assert_array_equal(got, right, err_msg=str(shares))
+    check_same_bits(run, cut, threads)
 
 
 @pytest.mark.parametrize("rows", [64, 256])  # one panel of columns to a thread, and several
@@ -78,12 +83,7 @@ def test_block_same_bits(rows: int, cut: Cut, threads: Threads, target: str) -> 
         dx = net.backward(dy).copy()
         return [y, dx, *(parameter.grad.copy() for parameter in net.parameters())]
 
-    threads(1)
-    expected = run()
-    for shares in SHARES:
-        cut(shares)
-        for got, right in zip(run(), expected, strict=True):
-            np.testing.assert_array_equal(got, right, err_msg=str(shares))
+    check_same_bits(run, cut, threads)
 
 
 def test_same_bits_while_it_learns(cut: Cut, threads: Threads, target: str) -> None:
