@@ -12,8 +12,8 @@
 // writes go on many at a time: a step at 8, 32, 64, 256 and 1024 rows by columns 0.73, 0.92, 0.95, 0.98, 0.98 times as
 // fast.  Threads of Intel's processors are near (so are, unmeasured, those of two sockets).
 //
-// Which it is, is measured elsewhere, now and then: systems move threads, and hypervisors CPUs, from one cache to another, and
-// what they say of the caches is not always true.
+// Which it is, is measured elsewhere, now and then: systems move threads, and hypervisors CPUs, from one cache to
+// another, and what they say of the caches is not always true.
 #pragma once
 
 #include <atomic>
