@@ -10,8 +10,8 @@ enum class Core {
   half,  // 64-byte operations are two passes of 32-byte units, as of Zen 4: a multiply-add takes as long as a load, and
          // shuffles run beside it
   whole,  // whole units: Zen 5, Ice Lake and whatever is not known
-  deep  // likewise, with a window of 512 operations out of order, which hides loads across lines: Golden Cove and
-        // later (Intel's from Sapphire Rapids on)
+  deep  // likewise, with a window of 512 operations out of order, which hides loads across lines, and 2 MiB of L2:
+        // Golden Cove and later (Intel's from Sapphire Rapids on)
 };
 Core core();
 

@@ -12,6 +12,9 @@ from fastbn.layers import BatchNorm1d, Linear, ReLU, Sequential
 from fastbn.layers.block import Block
 from fastbn.layers.fuse import units
 
+# Deep cores do one operation after the other, others mostly panel by panel.
+pytestmark = pytest.mark.usefixtures("core")
+
 # Rows: one strip and its edges, one piece and its edges, and so many that a panel is one tile wide
 # and the operations follow one another.  Columns: within a tile, on its edges, several panels.
 ROWS = [2, 3, 8, 31, 33, 48, 49, 63, 65, 100, 256, 257]
