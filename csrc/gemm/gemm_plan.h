@@ -38,6 +38,8 @@ bool deep(const GemmKernels<T>& kern) {
   return kern.width * index_t{sizeof(T)} == 64 && core() == Core::deep;
 }
 
+constexpr index_t kL2OfDeep = 2 << 20;  // bytes, of the least one
+
 // Pages that so many rows, so many elements apart, begin in.
 template <class T>
 index_t pages_of(index_t rows, index_t apart) {
@@ -96,11 +98,11 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 // loads are across two cache lines: all of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
 // those of the first of a few panels.
 //
-// A deep window hides loads across lines, up to six tiles, or four of a B that L2 will not keep until the next step (a
-// training step with two threads of Emerald Rapids, six beside four at 48 rows: weights of 784 x 512 0.97, 512 x 1024
-// 0.96, 256 x 256 1.01), unless each row of a long k is in a page of its own (one thread of Emerald Rapids, unpacked beside packed: 300 x 200 at 24 and 40 rows 1.05 and 1.10, 500 x 500 at 24 1.12, 1000
+// A deep window hides loads across lines, up to six tiles, unless each row of a long k is in a page of its own (one
+// thread of Emerald Rapids, unpacked beside packed: 300 x 200 at 24 and 40 rows 1.05 and 1.10, 500 x 500 at 24 1.12, 1000
 // x 1000 0.94; 784 x 512 at 32, 40, 48 and 64 rows 1.2, 1.07, 1.0, 0.91, 784 x 256 at 24, 40, 64 and 96 1.08, 1.05, 0.92,
-// 0.89, 640 x 384 at 64 0.9).
+// 0.89, 640 x 384 at 64 0.9).  Up to four of a B that L2 does not keep from one step of a training to the next (two
+// threads, a step of 48 rows with six: weights of 784 x 512 0.97, 512 x 1024 0.96, 256 x 256 1.01).
 template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
   if (double_pumped(kern)) {
