@@ -167,7 +167,15 @@ py::array gradient(const py::object& object, const py::array& param) {
 }
 
 // Where the parts of `n` elements end.
-Parts parts_of(const std::vector<index_t>& ends, const std::vector<index_t>& cols, index_t n) {
+// Parts that keep what they point to, as a taped call needs them.
+struct KeptParts {
+  std::vector<index_t> ends, cols;
+  Parts view() const {
+    return {ends.data(), static_cast<index_t>(ends.size()), cols.empty() ? nullptr : cols.data()};
+  }
+};
+
+KeptParts parts_of(std::vector<index_t> ends, std::vector<index_t> cols, index_t n) {
   if (!cols.empty() && cols.size() != ends.size()) {
     throw py::value_error("cols must have a value for each of ends, " +
                           std::to_string(ends.size()) + ", got " + std::to_string(cols.size()));
@@ -188,7 +196,7 @@ Parts parts_of(const std::vector<index_t>& ends, const std::vector<index_t>& col
     throw py::value_error("the last of ends must be the size of param, " + std::to_string(n) +
                           ", got " + std::to_string(ends.back()));
   }
-  return {ends.data(), static_cast<index_t>(ends.size()), cols.empty() ? nullptr : cols.data()};
+  return {std::move(ends), std::move(cols)};
 }
 
 void sgd_update_binding(const py::object& param_object, const py::object& grad_object,
@@ -208,7 +216,7 @@ void sgd_update_binding(const py::object& param_object, const py::object& grad_o
                           (nesterov ? "True" : "False") + ", but velocity is None");
   }
   if (moving) require_separate(param, "param", velocity, "velocity");
-  const Parts parts = parts_of(ends, cols, given.size());
+  const KeptParts parts = parts_of(ends, cols, given.size());
   prepare(grad, param);
   if (moving) prepare(grad, velocity);
   const py::array p = param.contiguous(true);
@@ -218,8 +226,10 @@ void sgd_update_binding(const py::object& param_object, const py::object& grad_o
     T *const to = data<T>(p), *const velocity_data = moving ? data<T>(v) : nullptr;
     const T* const g = data<T>(grad);
     const index_t n = grad.size();
-    const Unlocked unlocked;
-    sgd_update(n, to, g, velocity_data, {lr, momentum, weight_decay, nesterov}, parts);
+    const SgdOptions options{lr, momentum, weight_decay, nesterov};
+    spoil_tape_of_step();
+    perform({p, grad, v},
+            [=](const Operands&) { sgd_update(n, to, g, velocity_data, options, parts.view()); });
   });
   param.take();
   if (moving) velocity.take();
@@ -245,7 +255,7 @@ void adam_update_binding(const py::object& param_object, const py::object& grad_
   Output v = updated(v_object, "v", given);
   const AdamOptions options{lr, beta1, beta2, eps, weight_decay, decoupled, step};
   require_adam_options(options);
-  const Parts parts = parts_of(ends, cols, given.size());
+  const KeptParts parts = parts_of(ends, cols, given.size());
   require_separate(param, "param", m, "m");
   require_separate(param, "param", v, "v");
   require_separate(m, "m", v, "v");
@@ -257,8 +267,12 @@ void adam_update_binding(const py::object& param_object, const py::object& grad_
     T *const to = data<T>(p), *const first = data<T>(m_to), *const second = data<T>(v_to);
     const T* const g = data<T>(grad);
     const index_t n = grad.size();
-    const Unlocked unlocked;
-    adam_update(n, to, g, first, second, options, parts);
+    spoil_tape_of_step();
+    perform({p, grad, m_to, v_to}, [=](const Operands& now) {
+      AdamOptions of_step = options;
+      if (now.updates > 0) of_step.step = now.updates;
+      adam_update(n, to, g, first, second, of_step, parts.view());
+    });
   });
   param.take(), m.take(), v.take();
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -45,6 +46,11 @@ thread_local Tape* recording = nullptr;
 
 class Tape {
  public:
+  // The tape of an update, and what it holds for.
+  using Update = std::tuple<const Tape*, py::tuple>;
+
+  // Of an optimizer's update, which has no samples.
+  Tape() = default;
   // Of the step that is about to be taken with them.
   Tape(const py::array& x, const py::handle& y) : samples_(x), given_(y) {
     whole_ = is_contiguous(x) && is_plain(x);  // of other samples layers make copies
@@ -52,11 +58,12 @@ class Tape {
   // The step has been taken.
   void end() {
     given_ = py::handle();
-    whole_ = whole_ && (labels_ != nullptr) != targets_.has_value();
+    if (samples_) whole_ = whole_ && (labels_ != nullptr) != targets_.has_value();
   }
   bool whole() const { return whole_; }
   std::size_t results() const { return results_.size(); }
 
+  bool of_step() const { return samples_.has_value(); }
   void spoil() { whole_ = false; }
   void add(TapedCall call, std::initializer_list<py::handle> used) {
     calls_.push_back(std::move(call));
@@ -64,11 +71,13 @@ class Tape {
   }
   void add_result(std::shared_ptr<const double> value) { results_.push_back(std::move(value)); }
   void read_labels(const py::handle& given, std::vector<index_t>* labels, index_t classes) {
-    if (!given.is(given_) || labels_ != nullptr) return spoil();
+    if (!given_ || !given.is(given_) || labels_ != nullptr) return spoil();
     labels_ = labels, classes_ = classes;
   }
   void read_targets(const py::handle& given) {
-    if (!given.is(given_) || !py::isinstance<py::array>(given) || targets_) return spoil();
+    if (!given_ || !given.is(given_) || !py::isinstance<py::array>(given) || targets_) {
+      return spoil();
+    }
     targets_.emplace(py::reinterpret_borrow<py::array>(given));
   }
   const std::vector<index_t>* labels_of(const py::handle& given) {
@@ -77,18 +86,20 @@ class Tape {
     return nullptr;
   }
 
-  // The results of a step, or None where the tape does not hold for it: nothing is written then.
-  py::object run(const py::object& x_object, const py::object& y, const py::tuple& watched);
+  // The results of a step and whether `update`, which follows it, held too; or None where this tape does not hold for
+  // it: nothing is written then.
+  py::object run(const py::object& x_object, const py::object& y, const py::tuple& watched,
+                 const std::optional<Update>& update, index_t updates);
 
  private:
   void hold(const py::handle& object);
+  bool unmoved() const;
   bool holds(const py::array& x, const py::object& y) const;
   bool fits(const Form& form, const py::array& x) const;
 
-  Form samples_;
-  std::optional<Form> targets_;
+  std::optional<Form> samples_, targets_;
   py::handle given_;  // the labels or targets, while it records
-  bool whole_;
+  bool whole_ = true;
   std::vector<TapedCall> calls_;
   std::vector<Used> arrays_;
   std::vector<py::object> others_;
@@ -106,7 +117,9 @@ void Tape::hold(const py::handle& object) {
     return;
   }
   auto array = py::reinterpret_borrow<py::array>(object);
-  if (array.data() == samples_.taped || (targets_ && array.data() == targets_->taped)) return;
+  for (const std::optional<Form>& form : {samples_, targets_}) {
+    if (form && array.data() == form->taped) return;
+  }
   const bool writeable = array.writeable();
   arrays_.push_back({std::move(array), writeable});
 }
@@ -117,17 +130,20 @@ bool Tape::fits(const Form& form, const py::array& x) const {
                                      [&](const Used& used) { return bounds_apart(x, used.array); });
 }
 
-// A parameter that moves leaves a read-only array behind.  Targets that were the samples must be so again, since calls
+// A parameter that moves leaves a read-only array behind.
+bool Tape::unmoved() const {
+  return std::all_of(arrays_.begin(), arrays_.end(),
+                     [](const Used& used) { return used.array.writeable() == used.writeable; });
+}
+
+// Targets that were the samples must be so again, since calls
 // cannot tell which they read, and others must not have become them.
 bool Tape::holds(const py::array& x, const py::object& y) const {
-  const bool unmoved = std::all_of(arrays_.begin(), arrays_.end(), [](const Used& used) {
-    return used.array.writeable() == used.writeable;
-  });
-  if (!unmoved || !fits(samples_, x)) return false;
+  if (!unmoved() || !fits(*samples_, x)) return false;
   if (!targets_) return true;
   if (!py::isinstance<py::array>(y)) return false;
   const auto t = py::reinterpret_borrow<py::array>(y);
-  return fits(*targets_, t) && (targets_->taped == samples_.taped) == (t.data() == x.data());
+  return fits(*targets_, t) && (targets_->taped == samples_->taped) == (t.data() == x.data());
 }
 
 // Whether a dict still has these keys and these very values; any value where `...` is expected.
@@ -188,9 +204,9 @@ class Recording {
   Tape* const before_;
 };
 
-// What step() returns, and the tape of its kernel calls.
-py::tuple record(const py::object& step, const py::array& x, const py::object& y) {
-  auto tape = std::make_unique<Tape>(x, y);
+// What step() returns, and the tape of its kernel calls; of an update without samples.
+py::tuple record(const py::object& step, const std::optional<py::array>& x, const py::object& y) {
+  auto tape = x ? std::make_unique<Tape>(*x, y) : std::make_unique<Tape>();
   py::object result;
   {
     const Recording here(*tape);
@@ -200,12 +216,15 @@ py::tuple record(const py::object& step, const py::array& x, const py::object& y
   return py::make_tuple(result, std::move(tape));
 }
 
-py::object Tape::run(const py::object& x_object, const py::object& y, const py::tuple& watched) {
-  if (!whole_ || !py::isinstance<py::array>(x_object)) return py::none();
+py::object Tape::run(const py::object& x_object, const py::object& y, const py::tuple& watched,
+                     const std::optional<Update>& update, index_t updates) {
+  if (!whole_ || !samples_ || !py::isinstance<py::array>(x_object)) return py::none();
   const auto x = py::reinterpret_borrow<py::array>(x_object);
   const Turn turn(runs_);
   if (!turn.mine() || !holds(x, y) || !unchanged(watched)) return py::none();
-  Operands operands{{samples_.taped, x.data()}, {}};
+  const Tape* then = update ? std::get<0>(*update) : nullptr;
+  if (then && !(then->whole_ && then->unmoved() && unchanged(std::get<1>(*update)))) then = nullptr;
+  Operands operands{{samples_->taped, x.data()}, {}, updates};
   if (targets_) {
     operands.targets = {targets_->taped, py::reinterpret_borrow<py::array>(y).data()};
   } else {
@@ -216,10 +235,13 @@ py::object Tape::run(const py::object& x_object, const py::object& y, const py::
   {
     const py::gil_scoped_release release;
     for (const TapedCall& call : calls_) call(operands);
+    if (then) {
+      for (const TapedCall& call : then->calls_) call(operands);
+    }
   }
   py::tuple values(results_.size());
   for (std::size_t i = 0; i < results_.size(); ++i) values[i] = py::float_(*results_[i]);
-  return std::move(values);
+  return py::make_tuple(values, then != nullptr);
 }
 
 }  // namespace
@@ -229,6 +251,9 @@ bool taping() {
 }
 void spoil_tape() {
   if (recording) recording->spoil();
+}
+void spoil_tape_of_step() {
+  if (recording && recording->of_step()) recording->spoil();
 }
 void put_on_tape(TapedCall call, std::initializer_list<py::handle> used) {
   if (recording) recording->add(std::move(call), used);
@@ -251,8 +276,9 @@ void register_tape(py::module_& m) {
   py::class_<Tape>(m, "Tape")
       .def_property_readonly("whole", &Tape::whole)
       .def_property_readonly("results", &Tape::results)
-      .def("run", &Tape::run, arg("x"), arg("y"), arg("watched"));
-  m.def("record", &record, arg("step"), arg("x"), arg("y"));
+      .def("run", &Tape::run, arg("x"), arg("y"), arg("watched"), arg("update") = py::none(),
+           arg("updates") = 0);
+  m.def("record", &record, arg("step"), arg("x") = py::none(), arg("y") = py::none());
 }
 
 }  // namespace fastbn::bindings

@@ -250,7 +250,8 @@ void backward_operations(const Matrix<const T>& dy, const Matrix<const T>& x,
                          const Matrix<const T>& z, const BatchNormStatistics<T>& statistics,
                          bool training, bool relu, const LinearBatchNormGradients<T>& to) {
   const bool need_dz = to.dx.data != nullptr;
-  const Workspace memory(need_dz ? 0 : sizeof(T) * static_cast<std::size_t>(z.rows * z.cols));
+  const Workspace memory(need_dz ? 0 : sizeof(T) * static_cast<std::size_t>(z.rows * z.cols),
+                         Workspace::between_calls);
   const Matrix<T> dz = need_dz ? to.dz : Matrix<T>{memory.as<T>(), z.rows, z.cols, z.cols, 1};
   batch_norm_backward(channels(dy), channels(z), statistics, training, relu, channels(dz),
                       to.dgamma, to.dbeta);

@@ -1,6 +1,5 @@
 #include "runtime/workspace.h"
 
-#include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <utility>
@@ -10,26 +9,12 @@ namespace {
 
 constexpr std::size_t kPage = 4096;
 
-// The blocks that a thread keeps, and how many are lent.
+// The blocks that a thread keeps, one for each use.
 struct Kept {
-  Workspace::Block larger, smaller;
-  int lent = 0;
+  Workspace::Block of[2];
 
-  ~Kept() { clear(); }
-  void clear() {
-    std::free(std::exchange(larger, {}).data);
-    std::free(std::exchange(smaller, {}).data);
-  }
-  // The smallest that is large enough, or none.
-  Workspace::Block take(std::size_t bytes) {
-    if (smaller.bytes >= bytes) return std::exchange(smaller, {});
-    if (larger.bytes >= bytes) return std::exchange(larger, std::exchange(smaller, {}));
-    return {};
-  }
-  void put(Workspace::Block block) {
-    if (block.bytes > larger.bytes) std::swap(block, larger);
-    if (block.bytes > smaller.bytes) std::swap(block, smaller);
-    std::free(block.data);
+  ~Kept() {
+    for (Workspace::Block& block : of) std::free(block.data);
   }
 };
 thread_local Kept kept;
@@ -44,21 +29,19 @@ Workspace::Block allocated(std::size_t bytes) {
 
 }  // namespace
 
-Workspace::Workspace(std::size_t bytes) {
+Workspace::Workspace(std::size_t bytes, Use use) : use_(use) {
   if (bytes == 0) return;
-  block_ = kept.take(bytes);
-  if (!block_.data) {
-    // A call inside no other needs one block: what is too small for it goes.
-    if (kept.lent == 0) kept.clear();
-    block_ = allocated(bytes);
-  }
-  ++kept.lent;
+  block_ = std::exchange(kept.of[use], {});
+  if (block_.bytes >= bytes) return;
+  std::free(std::exchange(block_, {}).data);  // before: there are never two
+  block_ = allocated(bytes);
 }
 
+// Of two calls one inside the other, the larger one's is kept.
 Workspace::~Workspace() {
-  if (!block_.data) return;
-  --kept.lent;
-  kept.put(block_);
+  Block& place = kept.of[use_];
+  if (block_.bytes > place.bytes) std::swap(block_, place);
+  std::free(block_.data);
 }
 
 }  // namespace fastbn

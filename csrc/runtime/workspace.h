@@ -1,8 +1,9 @@
 // Scratch memory of one call, aligned to a page.
 //
-// Each calling thread keeps the largest block it has used, and a second one for a call inside a call, and lends them
-// to the next ones, since blocks of this size would else come from mmap and pay page faults each time (a fused block's
-// backward at 1,024 rows, 784 x 512, took 5 ms with one block, 4 with two).  Nothing is shared between threads.
+// Each calling thread keeps the largest block it has used, and lends it to the next call, since blocks of this size
+// would else come from mmap and pay page faults each time.  What one call inside another hands to the next, as a block
+// of layers does whose operations follow one another, is kept apart (with one block for both, backward at 1,024 rows of
+// 784 x 512 took 5 ms, not 4; with any two, both grew to the size of the larger).  Nothing is shared between threads.
 #pragma once
 
 #include <cstddef>
@@ -11,12 +12,13 @@ namespace fastbn {
 
 class Workspace {
  public:
+  enum Use { scratch, between_calls };
   struct Block {
     void* data = nullptr;
     std::size_t bytes = 0;
   };
 
-  explicit Workspace(std::size_t bytes);  // throws std::bad_alloc
+  explicit Workspace(std::size_t bytes, Use use = scratch);  // throws std::bad_alloc
   ~Workspace();
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
@@ -27,6 +29,7 @@ class Workspace {
   }
 
  private:
+  const Use use_;
   Block block_;
 };
 

@@ -48,18 +48,31 @@ class Tape:
     @property
     def results(self) -> int:
         """How many numbers `run` returns."""
-    def run(self, x: Array, y: Array, watched: Watched) -> tuple[float, ...] | None:
+    def run(
+        self,
+        x: Array,
+        y: Array,
+        watched: Watched,
+        update: tuple[Tape, Watched] | None = None,
+        updates: int = 0,
+    ) -> tuple[tuple[float, ...], bool] | None:
         """Make one step; None, and nothing is done, where the tape does not hold for it.
 
         It does where x, and y if it is no vector of labels, have the shape, strides and dtype of
         the first ones and lie in nothing that the calls write, what they write is where it was,
         the objects of `watched` are what they were, and no other thread runs the tape.
+
+        Then the calls of `update` follow, the tape of an optimizer's update and what that watches,
+        if it holds, as the optimizer's update number `updates`.  Returned are the results, and
+        whether the update was made.
         """
 
-def record(step: Callable[[], Result], x: Array, y: Array) -> tuple[Result, Tape]:
+def record(
+    step: Callable[[], Result], x: Array | None = None, y: Array | None = None
+) -> tuple[Result, Tape]:
     """Call `step` and keep this thread's kernel calls, which read samples x and the very object y.
 
-    y are labels or targets.  Returned is what `step` returns, too.
+    y are labels or targets.  An update has neither.  Returned is what `step` returns, too.
     """
 
 # -- gemm ----------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def test_a_tape_of_one_call() -> None:
     assert tape.whole
     for i in range(3):
         x, y = batch(i)
-        assert tape.run(x, y, ()) == (loss_of(x, y),)
+        assert tape.run(x, y, ()) == ((loss_of(x, y),), False)
 
 
 def statistics(x: Any) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def test_an_exception_ends_the_recording() -> None:
         recorded(loss_of, x, y + CLASSES)
     tape = recorded(loss_of, x, y)
     loss_of(x, y)  # on no tape
-    assert tape.run(x, y, ()) == (loss_of(x, y),)
+    assert tape.run(x, y, ()) == ((loss_of(x, y),), False)
 
 
 def test_a_tape_records_its_own_thread() -> None:
@@ -171,3 +171,71 @@ def test_watched_objects() -> None:
         attributes.pop("b")
         assert tape.run(x, y, watched) is None
     assert tape.run(x, y, (({}, dict, ("a",), ()),)) is None
+
+
+def arrays_of_update() -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    return [rng.uniform(0.1, 1, 40).astype(np.float32) for _ in range(4)]
+
+
+def adam(arrays: list[np.ndarray], count: int) -> None:
+    p, g, m, v = arrays
+    _core.adam_update(p, g, m, v, step=count, lr=0.1)
+
+
+def test_an_update_follows_a_step() -> None:
+    """As the update of the number that is told, also if others were made beside the tape."""
+    arrays, expected = arrays_of_update(), arrays_of_update()
+    _, update = _core.record(lambda: adam(arrays, 1))
+    adam(expected, 1)
+    assert update.whole
+    assert update.results == 0
+    x, y = batch(0)
+    tape = recorded(loss_of, x, y)
+    watched = {"lr": 0.1}
+    unchanged = ((watched, dict, ("lr",), (watched["lr"],)),)
+    for count in (2, 3, 7):
+        assert tape.run(x, y, (), (update, unchanged), count) == ((loss_of(x, y),), True)
+        adam(expected, count)
+        np.testing.assert_array_equal(arrays, expected)
+    watched["lr"] = 0.2
+    assert tape.run(x, y, (), (update, unchanged), 8) == ((loss_of(x, y),), False)
+    np.testing.assert_array_equal(arrays, expected)
+
+
+def test_an_update_of_an_array_that_has_moved() -> None:
+    arrays = arrays_of_update()
+    _, update = _core.record(lambda: adam(arrays, 1))
+    before = [array.copy() for array in arrays]
+    x, y = batch(0)
+    tape = recorded(loss_of, x, y)
+    arrays[0].flags.writeable = False
+    assert tape.run(x, y, (), (update, ()), 2) == ((loss_of(x, y),), False)
+    np.testing.assert_array_equal(arrays, before)
+
+
+def test_a_step_that_does_not_hold_makes_no_update() -> None:
+    arrays = arrays_of_update()
+    _, update = _core.record(lambda: adam(arrays, 1))
+    before = [array.copy() for array in arrays]
+    x, y = batch(0)
+    tape = recorded(loss_of, x, y)
+    assert tape.run(x[1:], y[1:], (), (update, ()), 2) is None
+    with pytest.raises(ValueError, match="label"):
+        tape.run(x, np.full_like(y, CLASSES), (), (update, ()), 2)
+    np.testing.assert_array_equal(arrays, before)
+
+
+def test_an_update_is_no_step() -> None:
+    arrays = arrays_of_update()
+    _, update = _core.record(lambda: adam(arrays, 1))
+    x, y = batch(0)
+    assert update.run(x, y, ()) is None
+
+
+def test_copies_spoil_an_update() -> None:
+    p, g, m, v = arrays_of_update()
+    _, strided = _core.record(lambda: adam([np.repeat(p, 2)[::2], g, m, v], 1))
+    _, labelled = _core.record(lambda: loss_of(*batch(0)))
+    assert not strided.whole
+    assert not labelled.whole

@@ -19,7 +19,13 @@ def dense(*layers: Layer, width: int = 16, dtype: Any = np.float32) -> Sequentia
 
 def by_layers(trainer: Trainer) -> Trainer:
     """Have a trainer go the way through the layers each time."""
-    trainer._steady.run = lambda trainer, x, y: trainer._gradients(x, y)  # type: ignore[method-assign]
+
+    def run(trainer: Trainer, x: Any, y: Any) -> Any:
+        values = trainer._gradients(x, y)
+        trainer.optimizer.step()
+        return values
+
+    trainer._steady.run = run  # type: ignore[method-assign]
     return trainer
 
 

@@ -5,9 +5,9 @@
     second      the same, while a tape records their kernel calls
     the others  by the tape, as long as nothing has changed; else from the first on
 
-The bits are the same, since the kernels and their memory are.  The optimizer, whose learning rate
-may be another in each step, stays in Python.  A tape is for samples of one shape; the smaller last
-batch of an epoch goes by layers, and the next epoch's second step is recorded anew.
+The bits are the same, since the kernels and their memory are.  The update has a tape of its own
+(steady_update.py), which follows in the same call.  A tape is for samples of one shape; the smaller
+last batch of an epoch goes by layers, and the next epoch's second step is recorded anew.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from fastbn.layers import (
 from fastbn.losses import CrossEntropyLoss, Loss, MSELoss
 from fastbn.train.callbacks import Logs
 from fastbn.train.metrics import Metric, accuracy
+from fastbn.train.steady_update import SteadyUpdate
+from fastbn.train.watch import watch
 
 if TYPE_CHECKING:
     from fastbn.train.trainer import Trainer
@@ -65,30 +67,39 @@ class _Taped(NamedTuple):
 
 
 class SteadyStep:
-    """Loss, metrics and gradients of one batch after the other."""
+    """Updates from one batch after the other."""
 
     def __init__(self) -> None:
         self._taped: _Taped | None = None
+        self._update = SteadyUpdate()
         self._form: object = None  # of the samples before
         self._pause = 0
 
     def run(self, trainer: Trainer, x: Array, y: Array) -> Logs:
-        """Forward and backward; return the loss and the metrics.  The net forgets the batch."""
-        taped = self._taped
+        """Make one update; return the loss and metrics of before it.  The net forgets the batch."""
+        taped, optimizer = self._taped, trainer.optimizer
         if taped is not None:
             if (
                 trainer.net is taped.net
                 and trainer.loss is taped.loss
                 and trainer.metrics is taped.metrics
             ):
-                results = taped.tape.run(x, y, taped.watched)
-                if results is not None:
+                count = optimizer.steps + 1
+                made = taped.tape.run(x, y, taped.watched, self._update.of(optimizer), count)
+                if made is not None:
+                    results, updated = made
+                    if updated:
+                        vars(optimizer)["steps"] = count
+                    else:
+                        self._update.make(optimizer, trainer.net)
                     trainer.loss.forget()
                     return dict(zip(taped.names, results, strict=True))
             self._taped = self._form = taped = None  # its memory goes back to the layers
+            self._update.drop()
         values = self._record(trainer, x, y) if self._recurs(x) else trainer._gradients(x, y)
         trainer.net.forget()
         trainer.loss.forget()
+        optimizer.step()
         return values
 
     def _recurs(self, x: Array) -> bool:
@@ -121,11 +132,7 @@ class SteadyStep:
 def _watch(net: Layer, loss: Loss, metrics: dict[str, Metric]) -> _core.Watched:
     """Objects, their types and their attributes; but for what a loss keeps of a batch."""
     objects: list[tuple[object, dict[str, Any]]] = [(part, vars(part)) for part in _descend(net)]
-    objects += [(loss, vars(loss) | {"_saved": ...}), (metrics, metrics)]
-    return tuple(
-        (part, type(part), tuple(attributes), tuple(attributes.values()))
-        for part, attributes in objects
-    )
+    return watch(*objects, (loss, vars(loss) | {"_saved": ...}), (metrics, metrics))
 
 
 def _descend(layer: Layer) -> Iterator[Layer]:
