@@ -95,7 +95,6 @@ class SteadyStep:
                     trainer.loss.forget()
                     return dict(zip(taped.names, results, strict=True))
             self._taped = self._form = taped = None  # its memory goes back to the layers
-            self._update.drop()
         values = self._record(trainer, x, y) if self._recurs(x) else trainer._gradients(x, y)
         trainer.net.forget()
         trainer.loss.forget()

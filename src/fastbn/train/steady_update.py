@@ -54,10 +54,6 @@ class SteadyUpdate:
         else:
             optimizer.step()
 
-    def drop(self) -> None:
-        """Forget the tape: parameters may have moved, which the tape of a step has seen."""
-        self._taped = self._before = None
-
 
 def _tapeable(optimizer: Optimizer, net: Layer) -> bool:
     """Whether an update calls kernels alone, on parameters that the tape of a step watches."""
@@ -70,6 +66,11 @@ def _tapeable(optimizer: Optimizer, net: Layer) -> bool:
 
 
 def _record(optimizer: Optimizer) -> _Taped | None:
+    """Make an update and record it.
+
+    Parameters that move end the tape of a step: an update by Python follows, which makes the
+    segments anew.
+    """
     segments: Any = optimizer._segments
     watched = watch((optimizer, vars(optimizer) | {"steps": ...}), (segments, vars(segments)))
     decays = optimizer._decays()
