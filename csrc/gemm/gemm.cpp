@@ -332,7 +332,9 @@ void gemm(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const GemmOptions<T
   const Plan plan(kern, sub(a, 0, part_m, 0, a.cols), sub(b, 0, b.rows, 0, part_n),
                   sub(c, 0, part_m, 0, part_n), options, grid);
   const std::size_t bytes = plan.bytes<T>();
-  const Workspace workspace(bytes * static_cast<std::size_t>(parts));
+  // Parts that change with the pace of threads would have many a call allocate anew.
+  const std::size_t all_bytes = bytes * static_cast<std::size_t>(parts);
+  const Workspace workspace(all_bytes, Workspace::scratch, cuts.by_pace() ? all_bytes / 4 : 0);
   char* const scratch = workspace.as<char>();
 
   parallel(parts, cuts.by_pace(), [=, &kern](int id) -> index_t {

@@ -29,12 +29,12 @@ Workspace::Block allocated(std::size_t bytes) {
 
 }  // namespace
 
-Workspace::Workspace(std::size_t bytes, Use use) : use_(use) {
+Workspace::Workspace(std::size_t bytes, Use use, std::size_t spare) : use_(use) {
   if (bytes == 0) return;
   block_ = std::exchange(kept.of[use], {});
   if (block_.bytes >= bytes) return;
   std::free(std::exchange(block_, {}).data);  // before: there are never two
-  block_ = allocated(bytes);
+  block_ = allocated(bytes + spare);
 }
 
 // Of two calls one inside the other, the larger one's is kept.

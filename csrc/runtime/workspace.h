@@ -18,7 +18,8 @@ class Workspace {
     std::size_t bytes = 0;
   };
 
-  explicit Workspace(std::size_t bytes, Use use = scratch);  // throws std::bad_alloc
+  // `spare` bytes more if a block is allocated, for later calls that need a little more.  Throws std::bad_alloc.
+  explicit Workspace(std::size_t bytes, Use use = scratch, std::size_t spare = 0);
   ~Workspace();
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
