@@ -21,7 +21,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "core" not in metafunc.fixturenames:
         metafunc.parametrize("target", targets, indirect=True)
         return
-    pairs = [(name, "whole") for name in targets if name != "avx512"]
+    kinds = {"avx2": "whole"}
+    pairs = [(name, kinds.get(name, "deep")) for name in targets if name != "avx512"]
     pairs += [("avx512", core) for core in ("half", "whole", "deep") if "avx512" in targets]
     metafunc.parametrize(("target", "core"), pairs, indirect=True)
 

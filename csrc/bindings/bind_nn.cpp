@@ -166,7 +166,6 @@ py::array gradient(const py::object& object, const py::array& param) {
   return grad;
 }
 
-// Where the parts of `n` elements end.
 // Parts that keep what they point to, as a taped call needs them.
 struct KeptParts {
   std::vector<index_t> ends, cols;
@@ -175,6 +174,7 @@ struct KeptParts {
   }
 };
 
+// Where the parts of `n` elements end.
 KeptParts parts_of(std::vector<index_t> ends, std::vector<index_t> cols, index_t n) {
   if (!cols.empty() && cols.size() != ends.size()) {
     throw py::value_error("cols must have a value for each of ends, " +
@@ -201,8 +201,8 @@ KeptParts parts_of(std::vector<index_t> ends, std::vector<index_t> cols, index_t
 
 void sgd_update_binding(const py::object& param_object, const py::object& grad_object,
                         const py::object& velocity_object, double lr, double momentum,
-                        bool nesterov, double weight_decay, const std::vector<index_t>& ends,
-                        const std::vector<index_t>& cols) {
+                        bool nesterov, double weight_decay, std::vector<index_t> ends,
+                        std::vector<index_t> cols) {
   const py::array given = input(param_object, "param");
   py::array grad = gradient(grad_object, given);
   Output param = updated(param_object, "param", given);
@@ -216,7 +216,7 @@ void sgd_update_binding(const py::object& param_object, const py::object& grad_o
                           (nesterov ? "True" : "False") + ", but velocity is None");
   }
   if (moving) require_separate(param, "param", velocity, "velocity");
-  const KeptParts parts = parts_of(ends, cols, given.size());
+  const KeptParts parts = parts_of(std::move(ends), std::move(cols), given.size());
   prepare(grad, param);
   if (moving) prepare(grad, velocity);
   const py::array p = param.contiguous(true);
@@ -247,15 +247,14 @@ void require_adam_options(const AdamOptions& o) {
 void adam_update_binding(const py::object& param_object, const py::object& grad_object,
                          const py::object& m_object, const py::object& v_object, index_t step,
                          double lr, double beta1, double beta2, double eps, double weight_decay,
-                         bool decoupled, const std::vector<index_t>& ends,
-                         const std::vector<index_t>& cols) {
+                         bool decoupled, std::vector<index_t> ends, std::vector<index_t> cols) {
   const py::array given = input(param_object, "param");
   py::array grad = gradient(grad_object, given);
   Output param = updated(param_object, "param", given), m = updated(m_object, "m", given);
   Output v = updated(v_object, "v", given);
   const AdamOptions options{lr, beta1, beta2, eps, weight_decay, decoupled, step};
   require_adam_options(options);
-  const KeptParts parts = parts_of(ends, cols, given.size());
+  const KeptParts parts = parts_of(std::move(ends), std::move(cols), given.size());
   require_separate(param, "param", m, "m");
   require_separate(param, "param", v, "v");
   require_separate(m, "m", v, "v");

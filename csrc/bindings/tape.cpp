@@ -61,6 +61,7 @@ class Tape {
     if (samples_) whole_ = whole_ && (labels_ != nullptr) != targets_.has_value();
   }
   bool whole() const { return whole_; }
+  std::size_t calls() const { return calls_.size(); }
   std::size_t results() const { return results_.size(); }
 
   bool of_step() const { return samples_.has_value(); }
@@ -68,6 +69,10 @@ class Tape {
   void add(TapedCall call, std::initializer_list<py::handle> used) {
     calls_.push_back(std::move(call));
     for (const py::handle& object : used) hold(object);
+  }
+  // The tape holds only while these arrays are as they are.
+  void watch(const std::vector<py::array>& arrays) {
+    for (const py::array& array : arrays) hold(array);
   }
   void add_result(std::shared_ptr<const double> value) { results_.push_back(std::move(value)); }
   void read_labels(const py::handle& given, std::vector<index_t>* labels, index_t classes) {
@@ -117,9 +122,10 @@ void Tape::hold(const py::handle& object) {
     return;
   }
   auto array = py::reinterpret_borrow<py::array>(object);
-  for (const std::optional<Form>& form : {samples_, targets_}) {
-    if (form && array.data() == form->taped) return;
-  }
+  const auto is_of = [&](const std::optional<Form>& form) {
+    return form && array.data() == form->taped;
+  };
+  if (is_of(samples_) || is_of(targets_)) return;
   const bool writeable = array.writeable();
   arrays_.push_back({std::move(array), writeable});
 }
@@ -136,8 +142,8 @@ bool Tape::unmoved() const {
                      [](const Used& used) { return used.array.writeable() == used.writeable; });
 }
 
-// Targets that were the samples must be so again, since calls
-// cannot tell which they read, and others must not have become them.
+// Targets that were the samples must be so again, since calls cannot tell which they read, and others must not have
+// become them.
 bool Tape::holds(const py::array& x, const py::object& y) const {
   if (!unmoved() || !fits(*samples_, x)) return false;
   if (!targets_) return true;
@@ -205,8 +211,10 @@ class Recording {
 };
 
 // What step() returns, and the tape of its kernel calls; of an update without samples.
-py::tuple record(const py::object& step, const std::optional<py::array>& x, const py::object& y) {
+py::tuple record(const py::object& step, const std::optional<py::array>& x, const py::object& y,
+                 const std::vector<py::array>& arrays) {
   auto tape = x ? std::make_unique<Tape>(*x, y) : std::make_unique<Tape>();
+  tape->watch(arrays);
   py::object result;
   {
     const Recording here(*tape);
@@ -275,10 +283,12 @@ void register_tape(py::module_& m) {
   using py::arg;
   py::class_<Tape>(m, "Tape")
       .def_property_readonly("whole", &Tape::whole)
+      .def_property_readonly("calls", &Tape::calls)
       .def_property_readonly("results", &Tape::results)
       .def("run", &Tape::run, arg("x"), arg("y"), arg("watched"), arg("update") = py::none(),
            arg("updates") = 0);
-  m.def("record", &record, arg("step"), arg("x") = py::none(), arg("y") = py::none());
+  m.def("record", &record, arg("step"), arg("x") = py::none(), arg("y") = py::none(),
+        arg("arrays") = py::tuple());
 }
 
 }  // namespace fastbn::bindings

@@ -11,6 +11,8 @@
 // All are limited by memory: 5 (SGD) and 7 (Adam) streams of the parameters' size, in one pass.
 #pragma once
 
+#include <cstdint>
+
 #include "nn/nn_args.h"
 #include "simd/vec.h"
 
@@ -51,9 +53,12 @@ index_t owned_ahead(Strip s) {
   return s.rows == 1 ? kOwnedAhead * kLineOf<T> : 0;
 }
 
+// p[i], which may lie behind the end: no pointer to it is formed.
 template <class T>
-FASTBN_INLINE void ask_to_own(const T* p) {
-  __builtin_prefetch(p, /*for writing=*/1);
+FASTBN_INLINE void ask_to_own(const T* p, index_t i) {
+  const auto address =
+      reinterpret_cast<std::uintptr_t>(p) + static_cast<std::uintptr_t>(i) * sizeof(T);
+  __builtin_prefetch(reinterpret_cast<const void*>(address), /*for writing=*/1);
 }
 
 template <class T>
@@ -63,7 +68,7 @@ void sgd(Strip s, T* p, const T* g, T* velocity, SgdStep<T> step) {
   const bool decays = step.weight_decay != T(0), nesterov = step.nesterov;
   const index_t ahead = owned_ahead<T>(s);
   for_each_of_strip<T>(s, [=](index_t i, auto lanes) FASTBN_INLINE_LAMBDA {
-    ask_to_own(p + i + ahead);
+    ask_to_own(p, i + ahead);
     const Vec<T> old = lanes.load(p + i);
     Vec<T> direction = lanes.load(g + i);
     if (decays) direction = fma(weight_decay, old, direction);
@@ -87,7 +92,7 @@ void adam(Strip s, T* p, const T* g, T* m, T* v, AdamStep<T> step) {
   const bool has_l2 = step.l2 != T(0);
   const index_t ahead = owned_ahead<T>(s);
   for_each_of_strip<T>(s, [=](index_t i, auto lanes) FASTBN_INLINE_LAMBDA {
-    ask_to_own(p + i + ahead);
+    ask_to_own(p, i + ahead);
     const Vec<T> old = lanes.load(p + i);
     Vec<T> gradient = lanes.load(g + i);
     if (has_l2) gradient = fma(l2, old, gradient);

@@ -7,7 +7,7 @@
 //
 // (Zen 4, an update of 784 x 512 after the forward pass, two threads far apart: along pieces of rows 600 us, by strips of
 // eight lines 410, of four from left to right 150, of four from their outer edge 60 to 90; by rows, not columns, 400 to 540.
-// Near: 45 to 55, by rows 35.  Asking for lines of the next rows, or for writing, was no better or worse.)
+// Near: 45 to 55, by rows 35.  Asking for lines of the next rows was no better or worse; to own them was not tried.)
 #pragma once
 
 #include <algorithm>

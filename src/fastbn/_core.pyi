@@ -46,8 +46,11 @@ class Tape:
     def whole(self) -> bool:
         """Whether the calls are all that was done: no kernel off the tape, no copy of an array."""
     @property
+    def calls(self) -> int:
+        """How many kernel calls it has."""
+    @property
     def results(self) -> int:
-        """How many numbers `run` returns."""
+        """How many results a run has."""
     def run(
         self,
         x: Array,
@@ -68,11 +71,16 @@ class Tape:
         """
 
 def record(
-    step: Callable[[], Result], x: Array | None = None, y: Array | None = None
+    step: Callable[[], Result],
+    x: Array | None = None,
+    y: Array | None = None,
+    arrays: Sequence[Array] = (),
 ) -> tuple[Result, Tape]:
     """Call `step` and keep this thread's kernel calls, which read samples x and the very object y.
 
-    y are labels or targets.  An update has neither.  Returned is what `step` returns, too.
+    y are labels or targets.  An update has neither.  The tape does not hold where `arrays`, beside
+    those that the calls use, have become read-only, as those of a parameter that moves.  Returned
+    is what `step` returns, too.
     """
 
 # -- gemm ----------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def replace_optimizer(trainer: Trainer) -> None:
     trainer.optimizer = SGD(trainer.net.parameters(), lr=0.1)
 
 
-def copy_optimizer(trainer: Trainer) -> None:
+def train_with_another_optimizer(trainer: Trainer) -> None:
     trainer.optimizer = Adam(trainer.net.parameters(), lr=0.05)
     for i in range(5):
         trainer.step(*batch(70 + i))
@@ -149,7 +149,7 @@ CHANGES = [
     count_anew,
     load_state,
     replace_optimizer,
-    copy_optimizer,
+    train_with_another_optimizer,
     move_parameters,
     step_beside,
     override_step,
@@ -201,23 +201,164 @@ def test_an_optimizer_of_ones_own_is_asked() -> None:
     assert not update_on_tape(first)
 
 
-def test_parameters_of_others_may_move() -> None:
-    """Those that the net does not have: no tape of its steps would notice."""
+def test_parameters_of_others_move() -> None:
+    """Those that the net does not have: the tape of its steps does not see them."""
     first, second = pair(SGD)
     others = []
     for trainer in (first, second):
         other = Linear(4, 4, rng=0)
         others.append(other)
         trainer.optimizer = SGD([*trainer.net.parameters(), *other.parameters()], lr=0.1)
-    for i in range(8):
+    for i in range(12):
         for other in others:
-            other.weight.grad = np.full((4, 4), i, np.float32)
             if i == 6:
                 Sequential(other)
+            other.weight.grad = np.full((4, 4), i, np.float32)
         assert first.step(*batch(i)) == second.step(*batch(i))
         require_same_states(first, second)
         np.testing.assert_array_equal(others[0].weight.data, others[1].weight.data)
-    assert not update_on_tape(first)
+
+
+def away_to_another_optimizer(trainer: Trainer) -> Callable[[], None]:
+    own = trainer.optimizer
+    trainer.optimizer = SGD(trainer.net.parameters(), lr=0.1)
+
+    def back() -> None:
+        trainer.optimizer = own
+
+    return back
+
+
+def away_to_another_net(trainer: Trainer) -> Callable[[], None]:
+    own = trainer.net
+    trainer.net = dense(BatchNorm1d(16), ReLU())
+
+    def back() -> None:
+        Sequential(own)
+
+    return back
+
+
+def away_without_updates(trainer: Trainer) -> Callable[[], None]:
+    trainer.optimizer.step = lambda: None  # type: ignore[method-assign]
+
+    def back() -> None:
+        del trainer.optimizer.step
+
+    return back
+
+
+@pytest.mark.parametrize(
+    "go",
+    [away_to_another_optimizer, away_to_another_net, away_without_updates],
+    ids=lambda go: go.__name__,
+)
+def test_parameters_that_move_while_the_update_rests(
+    go: Callable[[Trainer], Callable[[], None]],
+) -> None:
+    trainers = pair(Adam)
+    parameters = [trainer.net.parameters() for trainer in trainers]
+
+    def both(i: int) -> None:
+        assert trainers[0].step(*batch(i)) == trainers[1].step(*batch(i))
+        for own, other in zip(*parameters, strict=True):
+            np.testing.assert_array_equal(own.data, other.data)
+            np.testing.assert_array_equal(own.grad, other.grad)
+
+    for i in range(6):
+        both(i)
+    assert update_on_tape(trainers[0])
+    back = [go(trainer) for trainer in trainers]
+    for trainer in trainers:
+        Sequential(trainer.net)
+    for i in range(3):
+        both(i)
+    for end in back:
+        end()
+    for i in range(6):
+        both(i)
+
+
+def toggle_decay(trainer: Trainer) -> None:
+    """There and back, with an update between: other arrays of state since."""
+    weight = trainer.optimizer.params[0]
+    weight.decay = False
+    trainer.optimizer.step()
+    weight.decay = True
+
+
+def test_segments_made_anew_beside() -> None:
+    first, second = pair(decayed)
+    for i in range(10):
+        if i == 6:
+            for trainer in (first, second):
+                toggle_decay(trainer)
+        assert first.step(*batch(i)) == second.step(*batch(i))
+        require_same_states(first, second)
+
+
+class Drawing(SGD):
+    """Its rate is another each time that it is read."""
+
+    drawn = 0.0
+
+    @property
+    def lr(self) -> float:
+        self.drawn += 1.0
+        return 0.1 / self.drawn
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        pass
+
+
+def test_numbers_of_ones_own_are_read_once() -> None:
+    first, second = pair(Drawing)
+    for i in range(8):
+        assert first.step(*batch(i)) == second.step(*batch(i))
+        require_same(first, second)
+
+
+class Wrapper:
+    """No Optimizer, but it steps."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+
+    def step(self) -> None:
+        self.optimizer.step()
+
+
+def test_whatever_steps() -> None:
+    first, second = pair(SGD)
+    for trainer in (first, second):
+        wrapper: Any = Wrapper(trainer.optimizer)
+        trainer.optimizer = wrapper
+    for i in range(6):
+        assert first.step(*batch(i)) == second.step(*batch(i))
+        require_same(first, second)
+
+
+def test_an_update_made_beside_the_recorded_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a finalizer, say: it is not made again."""
+    first, second = pair(SGD)
+    other = SGD(Linear(4, 4, rng=0).parameters(), lr=0.1)
+    for parameter in other.params:
+        parameter.grad = np.ones_like(parameter.grad)
+    update = SGD._update
+
+    def then_other(optimizer: Any, *args: Any) -> None:
+        update(optimizer, *args)
+        if optimizer is first.optimizer and optimizer.steps == 3 and other.steps == 0:
+            other.step()
+
+    monkeypatch.setattr(SGD, "_update", then_other)
+    for i in range(8):
+        assert first.step(*batch(i)) == second.step(*batch(i))
+        require_same_states(first, second)
+    assert other.steps == 1
+    for parameter, old in zip(other.params, Linear(4, 4, rng=0).parameters(), strict=True):
+        np.testing.assert_array_equal(parameter.data, old.data - np.float32(0.1))
 
 
 def test_some_parameters_of_the_net() -> None:

@@ -78,20 +78,21 @@ class SteadyStep:
     def run(self, trainer: Trainer, x: Array, y: Array) -> Logs:
         """Make one update; return the loss and metrics of before it.  The net forgets the batch."""
         taped, optimizer = self._taped, trainer.optimizer
+        update = self._update.of(optimizer)
         if taped is not None:
             if (
                 trainer.net is taped.net
                 and trainer.loss is taped.loss
                 and trainer.metrics is taped.metrics
             ):
-                count = optimizer.steps + 1
-                made = taped.tape.run(x, y, taped.watched, self._update.of(optimizer), count)
+                count = 0 if update is None else optimizer.steps + 1
+                made = taped.tape.run(x, y, taped.watched, update, count)
                 if made is not None:
                     results, updated = made
                     if updated:
                         vars(optimizer)["steps"] = count
                     else:
-                        self._update.make(optimizer, trainer.net)
+                        self._update.make(optimizer)
                     trainer.loss.forget()
                     return dict(zip(taped.names, results, strict=True))
             self._taped = self._form = taped = None  # its memory goes back to the layers

@@ -7,10 +7,9 @@ none is, and the optimizer goes its way in Python, as it does for the steps by l
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastbn import _core
-from fastbn.layers import Layer
 from fastbn.optim import SGD, Adam, AdamW, Optimizer
 from fastbn.train.watch import watch
 
@@ -32,47 +31,48 @@ class SteadyUpdate:
 
     def __init__(self) -> None:
         self._taped: _Taped | None = None
-        self._before: object = None  # the optimizer of the last update in Python, and its numbers
+        # The optimizer of the last update in Python, and its numbers.
+        self._before: tuple[Optimizer, dict[str, float]] | None = None
 
     def of(self, optimizer: Optimizer) -> tuple[_core.Tape, _core.Watched] | None:
         """Return what a step's tape may go on with, which looks itself whether it holds."""
         taped = self._taped
-        if taped is None or taped.optimizer is not optimizer:
+        if taped is None:
+            return None
+        if taped.optimizer is not optimizer:
+            self._taped = self._before = None  # its memory may go
             return None
         if optimizer.weight_decay > 0 and optimizer._decays() != taped.decays:
             return None
         return taped.update
 
-    def make(self, optimizer: Optimizer, net: Layer) -> None:
+    def make(self, optimizer: Optimizer) -> None:
         """Make an update in Python, and record it if it recurs."""
         self._taped = None
-        numbers = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
-        recurs = (optimizer, numbers) == self._before
-        self._before = optimizer, numbers
-        if recurs and _tapeable(optimizer, net):
+        if type(optimizer) not in _OPTIMIZERS or _METHODS & vars(optimizer).keys():
+            self._before = None
+            optimizer.step()
+            return
+        this = optimizer, {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
+        recurs, self._before = this == self._before, this
+        if recurs:
             self._taped = _record(optimizer)
         else:
             optimizer.step()
 
 
-def _tapeable(optimizer: Optimizer, net: Layer) -> bool:
-    """Whether an update calls kernels alone, on parameters that the tape of a step watches."""
-    own = {id(parameter) for parameter in net.parameters()}
-    return (
-        type(optimizer) in _OPTIMIZERS
-        and not _METHODS & vars(optimizer).keys()
-        and all(id(parameter) in own for parameter in optimizer.params)
-    )
-
-
 def _record(optimizer: Optimizer) -> _Taped | None:
-    """Make an update and record it.
+    """Make an update and record it, with what must not have changed when it is made again.
 
-    Parameters that move end the tape of a step: an update by Python follows, which makes the
-    segments anew.
+    Parameters that move leave read-only arrays behind.  Segments are made anew where parameters
+    have decayed otherwise meanwhile.
     """
-    segments: Any = optimizer._segments
+    segments = optimizer._segments
     watched = watch((optimizer, vars(optimizer) | {"steps": ...}), (segments, vars(segments)))
     decays = optimizer._decays()
-    _, tape = _core.record(optimizer.step)
-    return _Taped(optimizer, decays, (tape, watched)) if tape.whole else None
+    arrays = [array for p in optimizer.params for array in (p.data, p.grad)]
+    _, tape = _core.record(optimizer.step, arrays=arrays)
+    # A finalizer that Python ran meanwhile may have called kernels, too.
+    if not tape.whole or tape.calls != len(segments.settled(decays)):
+        return None
+    return _Taped(optimizer, decays, (tape, watched))
