@@ -24,6 +24,17 @@ struct Operand {
   py::ssize_t rows() const { return array->dimensions[0]; }
   py::ssize_t cols() const { return array->dimensions[1]; }
 
+  // Whether elements follow one another along one dimension, and no two lie in one place.
+  bool has_contiguous_lines() const {
+    const py::ssize_t size = type == kNumpyFloat32 ? sizeof(float) : sizeof(double);
+    const auto lines = [&](int along, int across) {
+      const py::ssize_t length = array->dimensions[along];
+      return (length == 1 || array->strides[along] == size) &&
+             (array->dimensions[across] == 1 || array->strides[across] >= length * size);
+    };
+    return lines(1, 0) || lines(0, 1);
+  }
+
   template <class T>
   Matrix<T> view() const {
     constexpr auto size = static_cast<py::ssize_t>(sizeof(T));
@@ -62,10 +73,10 @@ bool overlap(const Operand& a, const Operand& b) {
   return a_low < b_high && b_low < a_high;
 }
 
-// Whether `out` takes the product as it is: writable rows of unit stride beside all else.
+// Whether `out` takes the product as it is: writable rows or columns beside all else.
 bool fits(const Operand& out, const Operand& a, const Operand& b) {
   return out.type == a.type && out.rows() == a.rows() && out.cols() == b.cols() &&
-         (out.array->flags & py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_) != 0 &&
+         out.has_contiguous_lines() &&
          (out.array->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) != 0 && !overlap(out, a) &&
          !overlap(out, b);
 }
@@ -89,9 +100,11 @@ class GilReleasedFor {
 };
 
 template <class T>
-void multiply(const Operand& a, const Operand& b, T* out) {
+void multiply(const Operand& a, const Operand& b, Matrix<T> c) {
   const auto av = a.view<const T>(), bv = b.view<const T>();
-  const Matrix<T> c{out, a.rows(), b.cols(), b.cols(), 1};
+  // NumPy gives a dimension of one any stride.
+  if (c.cols == 1) c.col_stride = 1;
+  if (c.rows == 1) c.row_stride = c.cols * c.col_stride;
   spoil_tape();
   const GilReleasedFor released(double(c.rows), double(c.cols), double(av.cols));
   gemm(av, bv, c, GemmOptions<T>{});
@@ -100,11 +113,11 @@ void multiply(const Operand& a, const Operand& b, T* out) {
 template <class T>
 PyObject* product(const Operand& a, const Operand& b, PyObject* out, const Operand& c) {
   if (out != Py_None) {
-    multiply<T>(a, b, reinterpret_cast<T*>(c.array->data));
+    multiply<T>(a, b, c.view<T>());
     return Py_NewRef(out);
   }
   py::array_t<T> result({a.rows(), b.cols()});
-  multiply<T>(a, b, result.mutable_data());
+  multiply<T>(a, b, {result.mutable_data(), a.rows(), b.cols(), b.cols(), 1});
   return result.release().ptr();
 }
 

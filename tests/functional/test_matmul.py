@@ -137,6 +137,45 @@ def test_matmul_out_may_be_an_operand(rng, which):
     np.testing.assert_array_equal(out, expected)
 
 
+def lines_of(memory, m, n):
+    """Matrices of m x n within: rows, columns, and what is neither."""
+    flat = memory.reshape(-1)
+    return {
+        "rows": memory[:m, 3 : 3 + n],
+        "every other row": memory[1 : 1 + 2 * m : 2, :n],
+        "columns": memory[3 : 3 + n, :m].T,
+        "every other column": memory[:m, : 2 * n : 2],
+        "rows from below": memory[m::-1][:m, :n],
+        "one after the other": flat[5 : 5 + m * n].reshape(m, n),
+        "rows that overlap": np.lib.stride_tricks.as_strided(
+            flat, (m, n), (max(n - 1, 1) * memory.itemsize, memory.itemsize)
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", lines_of(np.zeros((90, 90)), 2, 2))
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (3, 5), (17, 40), (40, 17)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_matmul_writes_out_and_nothing_beside_it(rng, name, shape, dtype):
+    (m, n), k = shape, 9
+    a, b = arrays(rng, (m, k), (k, n), dtype=dtype)
+    memory, expected = np.full((2, 90, 90), -7, dtype)
+    out = lines_of(memory, m, n)[name]
+    assert functional.matmul(a, b, out=out) is out
+    lines_of(expected, m, n)[name][...] = functional.matmul(a, b)
+    np.testing.assert_array_equal(memory, expected)
+
+
+@pytest.mark.parametrize("stride", [0, 4, -4, 4096])
+def test_matmul_writes_any_stride_of_a_single_line(rng, stride):
+    for shape, strides in (((1, 6), (stride, 4)), ((6, 1), (4, stride))):
+        a, b = arrays(rng, (shape[0], 4), (4, shape[1]), dtype=np.float32)
+        memory = np.zeros(8, np.float32)
+        functional.matmul(a, b, out=np.lib.stride_tricks.as_strided(memory, shape, strides))
+        np.testing.assert_array_equal(memory[:6], functional.matmul(a, b).reshape(-1))
+        np.testing.assert_array_equal(memory[6:], 0)
+
+
 # -- the call itself -------------------------------------------------------------------------------
 
 
