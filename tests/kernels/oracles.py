@@ -1,6 +1,7 @@
 """The operations in NumPy, in about twice the precision: independent of the C++ references."""
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,30 @@ from numpy.typing import NDArray
 from .bounds import oracle_dtype
 
 Array = NDArray[Any]
+
+
+# Products of long doubles, which no BLAS computes, by their operands: each target and kind of core
+# is compared with the same ones.
+_KEPT: dict[bytes, tuple[Array, Array]] = {}
+_MOST_KEPT = 128 << 20  # bytes
+_LEAST_TERMS = 50_000
+
+
+def _products(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return A B and |A| |B|."""
+
+    def computed() -> tuple[Array, Array]:
+        wide_a, wide_b = (x.astype(oracle_dtype(x.dtype.type)) for x in (a, b))
+        return wide_a @ wide_b, abs(wide_a) @ abs(wide_b)
+
+    if a.dtype != np.float64 or a.shape[0] * b.size < _LEAST_TERMS:
+        return computed()
+    key = blake2b(str((a.shape, b.shape)).encode() + a.tobytes() + b.tobytes()).digest()
+    if key not in _KEPT:
+        _KEPT[key] = computed()
+        while sum(x.nbytes + y.nbytes for x, y in _KEPT.values()) > _MOST_KEPT:
+            del _KEPT[next(iter(_KEPT))]
+    return _KEPT[key]
 
 
 def gemm(
@@ -23,13 +48,13 @@ def gemm(
     """Return alpha A B + beta C + bias, and the same sum of absolute values."""
     dtype = a.dtype.type
     wide = oracle_dtype(dtype)
-    a, b = a.astype(wide), b.astype(wide)
     alpha, beta = wide(dtype(alpha)), wide(dtype(beta))
     exact = np.zeros((a.shape[0], b.shape[1]), wide)
     magnitude = exact.copy()
     if alpha != 0:
-        exact = exact + alpha * (a @ b)
-        magnitude = magnitude + abs(alpha) * (abs(a) @ abs(b))
+        product, absolute = _products(a, b)
+        exact = exact + alpha * product
+        magnitude = magnitude + abs(alpha) * absolute
     if c is not None and beta != 0:
         exact = exact + beta * c
         magnitude = magnitude + abs(beta) * abs(c.astype(wide))
