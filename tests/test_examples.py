@@ -52,6 +52,7 @@ def test_speed_of_the_styles_is_a_table(tmp_path):
     assert len(rows) == 4
 
 
+@pytest.mark.toolchain
 def test_cython_peer_runs(tmp_path):
     skip_without_cython()
     script = ROOT / "benchmarks" / "cython_peer" / "speed.py"
