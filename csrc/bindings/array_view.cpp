@@ -68,19 +68,6 @@ py::array as_array(const py::handle& object, const char* name) {
   return a;
 }
 
-// Lowest and one past the highest byte.
-std::pair<std::uintptr_t, std::uintptr_t> bounds(const py::array& a) {
-  auto low = reinterpret_cast<std::uintptr_t>(a.data());
-  if (is_contiguous(a)) return {low, low + static_cast<std::uintptr_t>(a.nbytes())};
-  auto high = low;
-  for (py::ssize_t i = 0; i < a.ndim(); ++i) {
-    if (a.shape(i) == 0) return {low, low};
-    const py::ssize_t span = a.strides(i) * (a.shape(i) - 1);
-    (span < 0 ? low : high) += static_cast<std::uintptr_t>(span);
-  }
-  return {low, high + static_cast<std::uintptr_t>(a.itemsize())};
-}
-
 // Whether two elements may share memory: sorted by size, each stride must step over all that the
 // smaller ones span.
 bool overlaps_itself(const py::array& a) {
@@ -141,6 +128,9 @@ py::array_t<index_t> index_input(const py::handle& object, const char* name) {
   if (kind != 'i' && kind != 'u') {
     throw py::type_error(std::string(name) + " must be of an integer dtype, got " + dtype_name(a));
   }
+  const bool as_it_is = kind == 'i' && a.itemsize() == py::ssize_t{sizeof(index_t)} &&
+                        is_native(a.dtype()) && is_contiguous(a) && is_plain(a);
+  if (as_it_is) return py::reinterpret_borrow<py::array_t<index_t>>(a);
   return py::array_t<index_t, py::array::c_style | py::array::forcecast>::ensure(a);
 }
 
@@ -196,14 +186,20 @@ py::array new_array(bool float32, const Shape& shape) {
   return py::array_t<double>(shape);
 }
 
-bool bounds_apart(const py::array& a, const py::array& b) {
-  const auto [a_low, a_high] = bounds(a);
-  const auto [b_low, b_high] = bounds(b);
-  return a_low >= b_high || b_low >= a_high;
+Bounds bounds_of(const py::array& a) {
+  auto low = reinterpret_cast<std::uintptr_t>(a.data());
+  if (is_contiguous(a)) return {low, low + static_cast<std::uintptr_t>(a.nbytes())};
+  auto high = low;
+  for (py::ssize_t i = 0; i < a.ndim(); ++i) {
+    if (a.shape(i) == 0) return {low, low};
+    const py::ssize_t span = a.strides(i) * (a.shape(i) - 1);
+    (span < 0 ? low : high) += static_cast<std::uintptr_t>(span);
+  }
+  return {low, high + static_cast<std::uintptr_t>(a.itemsize())};
 }
 
 bool may_overlap(const py::array& a, const py::array& b) {
-  if (bounds_apart(a, b)) return false;
+  if (apart(bounds_of(a), bounds_of(b))) return false;
   // Neighbouring columns of one array have overlapping bounds and no element in common.
   constexpr int kMaxWork = 1000;
   return py::module_::import("numpy").attr("may_share_memory")(a, b, kMaxWork).cast<bool>();

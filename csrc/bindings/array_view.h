@@ -62,8 +62,15 @@ py::array new_array(bool float32, const Shape& shape);
 // Whether elements of the two may share memory: never false where they do, and true where they do
 // not only if that is too hard to tell.
 bool may_overlap(const py::array& a, const py::array& b);
+// Where an array's lowest byte lies, and what follows its highest.
+struct Bounds {
+  std::uintptr_t low, high;
+};
+Bounds bounds_of(const py::array& array);
 // Whether no byte of the one lies between two of the other.
-bool bounds_apart(const py::array& a, const py::array& b);
+inline bool apart(const Bounds& a, const Bounds& b) {
+  return a.low >= b.high || b.low >= a.high;
+}
 // The same memory element for element: an elementwise kernel may work in place.
 bool same_memory(const py::array& a, const py::array& b);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -38,6 +39,7 @@ struct Form {
 // An array that a call uses.
 struct Used {
   py::array array;
+  Bounds bounds;
   bool writeable;
 };
 
@@ -46,8 +48,8 @@ thread_local Tape* recording = nullptr;
 
 class Tape {
  public:
-  // The tape of an update, and what it holds for.
-  using Update = std::tuple<const Tape*, py::tuple>;
+  // The tape of an update, what it holds for, and an object's attribute that counts updates.
+  using Update = std::tuple<const Tape*, py::tuple, py::object, py::str>;
 
   // Of an optimizer's update, which has no samples.
   Tape() = default;
@@ -91,16 +93,17 @@ class Tape {
     return nullptr;
   }
 
-  // The results of a step and whether `update`, which follows it, held too; or None where this tape does not hold for
-  // it: nothing is written then.
+  // The results of a step by their names, and whether `update`, which follows it, held too; or None where this tape
+  // does not hold for it: nothing is written then.
   py::object run(const py::object& x_object, const py::object& y, const py::tuple& watched,
-                 const std::optional<Update>& update, index_t updates);
+                 const py::tuple& names, const std::optional<Update>& update);
 
  private:
   void hold(const py::handle& object);
   bool unmoved() const;
-  bool holds(const py::array& x, const py::object& y) const;
+  bool holds(const py::array& x, const py::array& y) const;
   bool fits(const Form& form, const py::array& x) const;
+  void put(const py::array& y, Operands& operands);
 
   std::optional<Form> samples_, targets_;
   py::handle given_;  // the labels or targets, while it records
@@ -126,14 +129,16 @@ void Tape::hold(const py::handle& object) {
     return form && array.data() == form->taped;
   };
   if (is_of(samples_) || is_of(targets_)) return;
-  const bool writeable = array.writeable();
-  arrays_.push_back({std::move(array), writeable});
+  const Used used{array, bounds_of(array), array.writeable()};
+  arrays_.push_back(used);
 }
 
 // Samples and targets may lie in nothing that a call writes.
 bool Tape::fits(const Form& form, const py::array& x) const {
-  return form.fits(x) && std::all_of(arrays_.begin(), arrays_.end(),
-                                     [&](const Used& used) { return bounds_apart(x, used.array); });
+  if (!form.fits(x)) return false;
+  const Bounds bounds = bounds_of(x);
+  return std::all_of(arrays_.begin(), arrays_.end(),
+                     [&](const Used& used) { return apart(bounds, used.bounds); });
 }
 
 // A parameter that moves leaves a read-only array behind.
@@ -144,19 +149,23 @@ bool Tape::unmoved() const {
 
 // Targets that were the samples must be so again, since calls cannot tell which they read, and others must not have
 // become them.
-bool Tape::holds(const py::array& x, const py::object& y) const {
+bool Tape::holds(const py::array& x, const py::array& y) const {
   if (!unmoved() || !fits(*samples_, x)) return false;
-  if (!targets_) return true;
-  if (!py::isinstance<py::array>(y)) return false;
-  const auto t = py::reinterpret_borrow<py::array>(y);
-  return fits(*targets_, t) && (targets_->taped == samples_->taped) == (t.data() == x.data());
+  if (!targets_) return y.ndim() > 0 && y.shape(0) == x.shape(0);
+  return fits(*targets_, y) && (targets_->taped == samples_->taped) == (y.data() == x.data());
+}
+
+py::dict attributes_of(const py::handle& object) {
+  auto dict = py::reinterpret_steal<py::dict>(PyObject_GenericGetDict(object.ptr(), nullptr));
+  if (!dict) throw py::error_already_set();
+  return dict;
 }
 
 // Whether a dict still has these keys and these very values; any value where `...` is expected.
-bool holds_the_same(const py::handle& dict, const py::tuple& keys, const py::tuple& values) {
+bool holds_the_same(const py::handle& dict, const py::handle& keys, const py::handle& values) {
   const py::scoped_critical_section guard(dict);
-  const auto size = static_cast<py::ssize_t>(keys.size());
-  if (PyDict_Size(dict.ptr()) != size || values.size() != keys.size()) return false;
+  const py::ssize_t size = PyTuple_GET_SIZE(keys.ptr());
+  if (PyDict_Size(dict.ptr()) != size || PyTuple_GET_SIZE(values.ptr()) != size) return false;
   PyObject *key, *value;
   py::ssize_t at = 0;
   for (py::ssize_t i = 0; PyDict_Next(dict.ptr(), &at, &key, &value); ++i) {
@@ -168,21 +177,47 @@ bool holds_the_same(const py::handle& dict, const py::tuple& keys, const py::tup
 }
 
 // Whether objects are still what they were, each as (object, its type, keys and values of its attributes); those of a
-// dict are what it holds.
+// dict are what it holds.  Read as they lie, without references of its own: the tuples hold them.
 bool unchanged(const py::tuple& watched) {
   for (const py::handle& item : watched) {
-    const auto [object, type, keys, values] =
-        item.cast<std::tuple<py::object, py::object, py::tuple, py::tuple>>();
+    if (!PyTuple_Check(item.ptr()) || PyTuple_GET_SIZE(item.ptr()) != 4)
+      throw py::type_error("what a tape watches is (object, type, keys, values)");
+    const py::handle object = PyTuple_GET_ITEM(item.ptr(), 0),
+                     type = PyTuple_GET_ITEM(item.ptr(), 1), keys = PyTuple_GET_ITEM(item.ptr(), 2),
+                     values = PyTuple_GET_ITEM(item.ptr(), 3);
+    if (!PyTuple_Check(keys.ptr()) || !PyTuple_Check(values.ptr()))
+      throw py::type_error("keys and values that a tape watches are tuples");
     if (!py::type::handle_of(object).is(type)) return false;
-    py::object dict = object;
-    if (!PyDict_Check(object.ptr())) {
-      dict = py::reinterpret_steal<py::object>(PyObject_GenericGetDict(object.ptr(), nullptr));
-      if (!dict) throw py::error_already_set();
-    }
-    if (!holds_the_same(dict, keys, values)) return false;
+    const bool same = PyDict_Check(object.ptr())
+                          ? holds_the_same(object, keys, values)
+                          : holds_the_same(attributes_of(object), keys, values);
+    if (!same) return false;
   }
   return true;
 }
+
+// The attribute that counts the updates of an optimizer.
+class Counter {
+ public:
+  Counter(const py::handle& object, py::str name)
+      : attributes_(attributes_of(object)), name_(std::move(name)) {
+    PyObject* const count = PyDict_GetItemWithError(attributes_.ptr(), name_.ptr());  // borrowed
+    if (!count && PyErr_Occurred()) throw py::error_already_set();
+    if (!count || !PyLong_CheckExact(count)) return;
+    int overflow = 0;
+    count_ = PyLong_AsLongLongAndOverflow(count, &overflow);
+    if (overflow != 0) count_ = -1;
+  }
+  // Whether it is a number to which one can be added.
+  bool counts() const { return count_ >= 0 && count_ < std::numeric_limits<long long>::max(); }
+  index_t next() const { return static_cast<index_t>(count_) + 1; }
+  void advance() { attributes_[name_] = py::int_(next()); }
+
+ private:
+  py::dict attributes_;
+  py::str name_;
+  long long count_ = -1;
+};
 
 // One thread at a time: another one's step goes the long way, and has memory of its own.
 class Turn {
@@ -224,22 +259,41 @@ py::tuple record(const py::object& step, const std::optional<py::array>& x, cons
   return py::make_tuple(result, std::move(tape));
 }
 
-py::object Tape::run(const py::object& x_object, const py::object& y, const py::tuple& watched,
-                     const std::optional<Update>& update, index_t updates) {
-  if (!whole_ || !samples_ || !py::isinstance<py::array>(x_object)) return py::none();
-  const auto x = py::reinterpret_borrow<py::array>(x_object);
+// The step's own labels, or where its targets lie.
+void Tape::put(const py::array& y, Operands& operands) {
+  if (targets_) {
+    operands.targets = {targets_->taped, y.data()};
+    return;
+  }
+  // Into the same memory: another thread may be going back from this very cache.
+  const auto labels = checked_labels(y, static_cast<index_t>(labels_->size()), classes_);
+  std::copy(labels.begin(), labels.end(), labels_->begin());
+}
+
+py::object Tape::run(const py::object& x_object, const py::object& y_object,
+                     const py::tuple& watched, const py::tuple& names,
+                     const std::optional<Update>& update) {
+  if (!whole_ || !samples_) return py::none();
+  if (names.size() != results_.size())
+    throw py::value_error("a tape of " + std::to_string(results_.size()) + " results got " +
+                          std::to_string(names.size()) + " names");
+  if (!py::isinstance<py::array>(x_object) || !py::isinstance<py::array>(y_object))
+    return py::none();
+  const auto x = py::reinterpret_borrow<py::array>(x_object),
+             y = py::reinterpret_borrow<py::array>(y_object);
   const Turn turn(runs_);
   if (!turn.mine() || !holds(x, y) || !unchanged(watched)) return py::none();
-  const Tape* then = update ? std::get<0>(*update) : nullptr;
-  if (then && !(then->whole_ && then->unmoved() && unchanged(std::get<1>(*update)))) then = nullptr;
-  Operands operands{{samples_->taped, x.data()}, {}, updates};
-  if (targets_) {
-    operands.targets = {targets_->taped, py::reinterpret_borrow<py::array>(y).data()};
-  } else {
-    // Into the same memory: another thread may be going back from this very cache.
-    const auto labels = checked_labels(y, static_cast<index_t>(labels_->size()), classes_);
-    std::copy(labels.begin(), labels.end(), labels_->begin());
+  Operands operands{{samples_->taped, x.data()}, {}, 0};
+  const Tape* then = nullptr;
+  std::optional<Counter> counter;
+  if (update) {
+    counter.emplace(std::get<2>(*update), std::get<3>(*update));
+    const Tape* const tape = std::get<0>(*update);
+    const bool held = tape && tape->whole_ && tape->unmoved() && counter->counts() &&
+                      unchanged(std::get<1>(*update));
+    if (held) then = tape, operands.updates = counter->next();
   }
+  put(y, operands);
   {
     const py::gil_scoped_release release;
     for (const TapedCall& call : calls_) call(operands);
@@ -247,9 +301,10 @@ py::object Tape::run(const py::object& x_object, const py::object& y, const py::
       for (const TapedCall& call : then->calls_) call(operands);
     }
   }
-  py::tuple values(results_.size());
-  for (std::size_t i = 0; i < results_.size(); ++i) values[i] = py::float_(*results_[i]);
-  return py::make_tuple(values, then != nullptr);
+  if (then) counter->advance();
+  py::dict results;
+  for (std::size_t i = 0; i < results_.size(); ++i) results[names[i]] = py::float_(*results_[i]);
+  return py::make_tuple(std::move(results), then != nullptr);
 }
 
 }  // namespace
@@ -285,8 +340,8 @@ void register_tape(py::module_& m) {
       .def_property_readonly("whole", &Tape::whole)
       .def_property_readonly("calls", &Tape::calls)
       .def_property_readonly("results", &Tape::results)
-      .def("run", &Tape::run, arg("x"), arg("y"), arg("watched"), arg("update") = py::none(),
-           arg("updates") = 0);
+      .def("run", &Tape::run, arg("x"), arg("y"), arg("watched"), arg("names"),
+           arg("update") = py::none());
   m.def("record", &record, arg("step"), arg("x") = py::none(), arg("y") = py::none(),
         arg("arrays") = py::tuple());
 }

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 # An object, its type, and the names and values of its attributes, `...` for any; or a dict.
 Watched: TypeAlias = tuple[tuple[object, type, tuple[str, ...], tuple[Any, ...]], ...]
+# The tape of an update, what it holds for, and an object's attribute that counts updates.
+Update: TypeAlias = tuple["Tape", Watched, object, str]
 Result = TypeVar("Result")
 Matmul = TypeVar("Matmul", bound=Callable[..., Any])
 ActivationName: TypeAlias = Literal["relu", "leaky_relu", "sigmoid", "tanh", "gelu"]
@@ -56,18 +58,18 @@ class Tape:
         x: Array,
         y: Array,
         watched: Watched,
-        update: tuple[Tape, Watched] | None = None,
-        updates: int = 0,
-    ) -> tuple[tuple[float, ...], bool] | None:
+        names: tuple[str, ...],
+        update: Update | None = None,
+    ) -> tuple[dict[str, float], bool] | None:
         """Make one step; None, and nothing is done, where the tape does not hold for it.
 
-        It does where x, and y if it is no vector of labels, have the shape, strides and dtype of
-        the first ones and lie in nothing that the calls write, what they write is where it was,
-        the objects of `watched` are what they were, and no other thread runs the tape.
+        It does where x and y are arrays, x, and y if it is no vector of labels, have the shape,
+        strides and dtype of the first ones and lie in nothing that the calls write, what they write
+        is where it was, the objects of `watched` are what they were, and no other thread runs the
+        tape.
 
-        Then the calls of `update` follow, the tape of an optimizer's update and what that watches,
-        if it holds, as the optimizer's update number `updates`.  Returned are the results, and
-        whether the update was made.
+        Then the calls of `update` follow, if it holds, and the update is counted.  Returned are the
+        results by their `names`, and whether the update was made.
         """
 
 def record(

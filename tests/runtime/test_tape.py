@@ -21,6 +21,11 @@ def batch(i: int) -> Any:
     return rng.standard_normal((ROWS, CLASSES)).astype(np.float32), rng.integers(0, CLASSES, ROWS)
 
 
+def run(tape: _core.Tape, x: Any, y: Any, watched: Any = (), *update: Any) -> Any:
+    """Run a tape whose results are `loss_of`'s."""
+    return tape.run(x, y, watched, ("loss",) * tape.results, *update)
+
+
 def recorded(step: Callable[[Any, Any], Any], x: Any, y: Any) -> _core.Tape:
     return _core.record(lambda: step(x, y), x, y)[1]
 
@@ -35,7 +40,7 @@ def test_a_tape_of_one_call() -> None:
     assert tape.whole
     for i in range(3):
         x, y = batch(i)
-        assert tape.run(x, y, ()) == ((loss_of(x, y),), False)
+        assert run(tape, x, y) == ({"loss": loss_of(x, y)}, False)
 
 
 def statistics(x: Any) -> dict[str, Any]:
@@ -95,7 +100,7 @@ def test_what_spoils_a_tape(name: str) -> None:
     x, y = batch(0)
     tape = recorded(SPOILT[name], x, y)
     assert not tape.whole
-    assert tape.run(x, y, ()) is None
+    assert run(tape, x, y) is None
 
 
 def test_an_exception_ends_the_recording() -> None:
@@ -104,7 +109,7 @@ def test_an_exception_ends_the_recording() -> None:
         recorded(loss_of, x, y + CLASSES)
     tape = recorded(loss_of, x, y)
     loss_of(x, y)  # on no tape
-    assert tape.run(x, y, ()) == ((loss_of(x, y),), False)
+    assert run(tape, x, y) == ({"loss": loss_of(x, y)}, False)
 
 
 def test_a_tape_records_its_own_thread() -> None:
@@ -133,7 +138,29 @@ def test_a_tape_records_its_own_thread() -> None:
 )
 def test_samples_of_another_form(x: Any) -> None:
     first, y = batch(0)
-    assert recorded(loss_of, first, y).run(x, y, ()) is None
+    assert run(recorded(loss_of, first, y), x, y) is None
+
+
+@pytest.mark.parametrize(
+    "y", [[0] * ROWS, np.zeros(ROWS - 1, int), np.zeros((), int)], ids=["list", "length", "number"]
+)
+def test_labels_of_another_form(y: Any) -> None:
+    x, labels = batch(0)
+    assert run(recorded(loss_of, x, labels), x, y) is None
+
+
+def test_names_for_the_results() -> None:
+    x, y = batch(0)
+    tape = recorded(loss_of, x, y)
+    with pytest.raises(ValueError, match="1 results got 2 names"):
+        tape.run(x, y, (), ("loss", "accuracy"))
+
+
+@pytest.mark.parametrize("watched", [({},), (({}, dict, ()),), (({}, dict, [], ()),)])
+def test_what_cannot_be_watched(watched: Any) -> None:
+    x, y = batch(0)
+    with pytest.raises(TypeError, match="watches"):
+        run(recorded(loss_of, x, y), x, y, watched)
 
 
 def test_watched_objects() -> None:
@@ -151,26 +178,26 @@ def test_watched_objects() -> None:
         attributes |= {"a": value, "b": None, "any": 1}
         expected = tuple((attributes | {"any": ...}).values())
         watched = ((thing, type(thing), tuple(attributes), expected),)
-        assert tape.run(x, y, watched) is not None
+        assert run(tape, x, y, watched) is not None
         attributes["any"] = 2
-        assert tape.run(x, y, watched) is not None
+        assert run(tape, x, y, watched) is not None
         for changed in ({"a": np.float64(3)}, {"c": 1}):
             attributes.update(changed)
-            assert tape.run(x, y, watched) is None
+            assert run(tape, x, y, watched) is None
             attributes["a"] = value
             attributes.pop("c", None)
-            assert tape.run(x, y, watched) is not None
+            assert run(tape, x, y, watched) is not None
         if isinstance(thing, Thing):
             thing.__class__ = Other
-            assert tape.run(x, y, watched) is None
+            assert run(tape, x, y, watched) is None
             thing.__class__ = Thing
             thing.__dict__ = attributes | {"b": 4}
-            assert tape.run(x, y, watched) is None
+            assert run(tape, x, y, watched) is None
             thing.__dict__ = attributes
-            assert tape.run(x, y, watched) is not None
+            assert run(tape, x, y, watched) is not None
         attributes.pop("b")
-        assert tape.run(x, y, watched) is None
-    assert tape.run(x, y, (({}, dict, ("a",), ()),)) is None
+        assert run(tape, x, y, watched) is None
+    assert run(tape, x, y, (({}, dict, ("a",), ()),)) is None
 
 
 def arrays_of_update() -> list[np.ndarray]:
@@ -183,8 +210,15 @@ def adam(arrays: list[np.ndarray], count: int) -> None:
     _core.adam_update(p, g, m, v, step=count, lr=0.1)
 
 
+class Counted:
+    """Whatever counts its updates."""
+
+    def __init__(self, steps: Any) -> None:
+        self.steps = steps
+
+
 def test_an_update_follows_a_step() -> None:
-    """As the update of the number that is told, also if others were made beside the tape."""
+    """As the update of the number that comes, also if others were made beside the tape."""
     arrays, expected = arrays_of_update(), arrays_of_update()
     _, update = _core.record(lambda: adam(arrays, 1))
     adam(expected, 1)
@@ -192,15 +226,32 @@ def test_an_update_follows_a_step() -> None:
     assert update.results == 0
     x, y = batch(0)
     tape = recorded(loss_of, x, y)
-    watched = {"lr": 0.1}
-    unchanged = ((watched, dict, ("lr",), (watched["lr"],)),)
+    loss = {"loss": loss_of(x, y)}
+    watched, counted = {"lr": 0.1}, Counted(1)
+    then = update, ((watched, dict, ("lr",), (watched["lr"],)),), counted, "steps"
     for count in (2, 3, 7):
-        assert tape.run(x, y, (), (update, unchanged), count) == ((loss_of(x, y),), True)
+        counted.steps = count - 1
+        assert run(tape, x, y, (), then) == (loss, True)
         adam(expected, count)
+        assert counted.steps == count
         np.testing.assert_array_equal(arrays, expected)
     watched["lr"] = 0.2
-    assert tape.run(x, y, (), (update, unchanged), 8) == ((loss_of(x, y),), False)
+    assert run(tape, x, y, (), then) == (loss, False)
+    assert counted.steps == 7
     np.testing.assert_array_equal(arrays, expected)
+
+
+@pytest.mark.parametrize("count", [-1, 2**63 - 1, 2**64, 1.0, True, np.int64(1), None, "1"])
+def test_an_update_needs_a_count(count: Any) -> None:
+    arrays = arrays_of_update()
+    _, update = _core.record(lambda: adam(arrays, 1))
+    before = [array.copy() for array in arrays]
+    x, y = batch(0)
+    tape = recorded(loss_of, x, y)
+    for counted, name in ((Counted(count), "steps"), (Counted(1), "updates")):
+        then = update, (), counted, name
+        assert run(tape, x, y, (), then) == ({"loss": loss_of(x, y)}, False)
+    np.testing.assert_array_equal(arrays, before)
 
 
 def test_an_update_of_an_array_that_has_moved() -> None:
@@ -210,7 +261,8 @@ def test_an_update_of_an_array_that_has_moved() -> None:
     x, y = batch(0)
     tape = recorded(loss_of, x, y)
     arrays[0].flags.writeable = False
-    assert tape.run(x, y, (), (update, ()), 2) == ((loss_of(x, y),), False)
+    then = update, (), Counted(1), "steps"
+    assert run(tape, x, y, (), then) == ({"loss": loss_of(x, y)}, False)
     np.testing.assert_array_equal(arrays, before)
 
 
@@ -219,10 +271,12 @@ def test_a_step_that_does_not_hold_makes_no_update() -> None:
     _, update = _core.record(lambda: adam(arrays, 1))
     before = [array.copy() for array in arrays]
     x, y = batch(0)
-    tape = recorded(loss_of, x, y)
-    assert tape.run(x[1:], y[1:], (), (update, ()), 2) is None
+    tape, counted = recorded(loss_of, x, y), Counted(1)
+    then = update, (), counted, "steps"
+    assert run(tape, x[1:], y[1:], (), then) is None
     with pytest.raises(ValueError, match="label"):
-        tape.run(x, np.full_like(y, CLASSES), (), (update, ()), 2)
+        run(tape, x, np.full_like(y, CLASSES), (), then)
+    assert counted.steps == 1
     np.testing.assert_array_equal(arrays, before)
 
 
@@ -230,7 +284,7 @@ def test_an_update_is_no_step() -> None:
     arrays = arrays_of_update()
     _, update = _core.record(lambda: adam(arrays, 1))
     x, y = batch(0)
-    assert update.run(x, y, ()) is None
+    assert run(update, x, y) is None
 
 
 def test_copies_spoil_an_update() -> None:

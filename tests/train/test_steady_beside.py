@@ -80,6 +80,26 @@ def test_wrong_labels_change_nothing(name: str) -> None:
     assert on_tape(trainer)
 
 
+@pytest.mark.parametrize("rows", [0, 1, ROWS - 1, ROWS + 1])
+def test_targets_of_another_length_are_told_as_at_first(rows: int) -> None:
+    trainer = make(dense(BatchNorm1d(16), ReLU()))
+    for i in range(4):
+        assert on_tape(trainer) == (i > 1)
+        with pytest.raises(ValueError, match=f"^x has {ROWS} samples, but y has {rows}$"):
+            trainer.step(batch(i)[0], np.zeros(rows, int))
+        trainer.step(*batch(i))
+
+
+def test_targets_in_a_list() -> None:
+    steady, plain = (make(dense(BatchNorm1d(16), ReLU())) for _ in range(2))
+    by_layers(plain)
+    for i in range(5):
+        x, y = batch(i)
+        assert steady.step(x, y.tolist()) == plain.step(x, y)
+        assert on_tape(steady) == (i > 0)
+    require_same(steady, plain)
+
+
 def strided(x: Any, trainer: Trainer) -> Any:
     return np.repeat(x, 2, axis=1)[:, ::2]
 
@@ -148,12 +168,19 @@ def test_samples_in_the_statistics() -> None:
     assert losses[0] == losses[1]
 
 
-def test_evaluation_is_in_no_tapes_way() -> None:
+@pytest.mark.parametrize("evaluates", [True, False], ids=["evaluate", "loss"])
+def test_evaluation_is_in_no_tapes_way(evaluates: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make(dense(BatchNorm1d(16), ReLU()))
     for i in range(6):
         trainer.step(*batch(i))
-        trainer.evaluate(*batch(50))
         assert on_tape(trainer) == (i > 0)
+        if i == 1:
+            monkeypatch.setattr(Trainer, "_gradients", None)
+        x, y = batch(50)
+        if evaluates:
+            trainer.evaluate(x, y)
+        else:
+            trainer.loss(trainer.predict(x), y)
 
 
 def test_samples_are_not_held() -> None:

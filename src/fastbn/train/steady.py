@@ -75,31 +75,40 @@ class SteadyStep:
         self._form: object = None  # of the samples before
         self._pause = 0
 
+    def repeat(self, trainer: Trainer, x: Array, y: Array) -> Logs | None:
+        """Make one update by the tape; None, and nothing is done, where there is none that holds.
+
+        Samples and targets need no checks before: the tape holds for none that would fail them.
+        """
+        taped = self._taped
+        if (
+            taped is None
+            or trainer.net is not taped.net
+            or trainer.loss is not taped.loss
+            or trainer.metrics is not taped.metrics
+        ):
+            return None
+        optimizer = trainer.optimizer
+        made = taped.tape.run(x, y, taped.watched, taped.names, self._update.of(optimizer))
+        if made is None:
+            return None
+        results, updated = made
+        if not updated:
+            self._update.make(optimizer)
+        return results
+
     def run(self, trainer: Trainer, x: Array, y: Array) -> Logs:
         """Make one update; return the loss and metrics of before it.  The net forgets the batch."""
-        taped, optimizer = self._taped, trainer.optimizer
-        update = self._update.of(optimizer)
-        if taped is not None:
-            if (
-                trainer.net is taped.net
-                and trainer.loss is taped.loss
-                and trainer.metrics is taped.metrics
-            ):
-                count = 0 if update is None else optimizer.steps + 1
-                made = taped.tape.run(x, y, taped.watched, update, count)
-                if made is not None:
-                    results, updated = made
-                    if updated:
-                        vars(optimizer)["steps"] = count
-                    else:
-                        self._update.make(optimizer)
-                    trainer.loss.forget()
-                    return dict(zip(taped.names, results, strict=True))
-            self._taped = self._form = taped = None  # its memory goes back to the layers
+        trainer.loss.forget()  # what it was asked beside the steps: a tape holds without
+        repeated = self.repeat(trainer, x, y)
+        if repeated is not None:
+            return repeated
+        if self._taped is not None:
+            self._taped = self._form = None  # its memory goes back to the layers
         values = self._record(trainer, x, y) if self._recurs(x) else trainer._gradients(x, y)
         trainer.net.forget()
         trainer.loss.forget()
-        optimizer.step()
+        trainer.optimizer.step()
         return values
 
     def _recurs(self, x: Array) -> bool:
@@ -130,9 +139,9 @@ class SteadyStep:
 
 
 def _watch(net: Layer, loss: Loss, metrics: dict[str, Metric]) -> _core.Watched:
-    """Objects, their types and their attributes; but for what a loss keeps of a batch."""
+    """Objects, their types and their attributes."""
     objects: list[tuple[object, dict[str, Any]]] = [(part, vars(part)) for part in _descend(net)]
-    return watch(*objects, (loss, vars(loss) | {"_saved": ...}), (metrics, metrics))
+    return watch(*objects, (loss, vars(loss)), (metrics, metrics))
 
 
 def _descend(layer: Layer) -> Iterator[Layer]:

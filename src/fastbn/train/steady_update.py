@@ -22,8 +22,8 @@ class _Taped(NamedTuple):
     """A tape and what it holds for."""
 
     optimizer: Optimizer
-    decays: list[bool]
-    update: tuple[_core.Tape, _core.Watched]
+    decays: list[bool] | None  # of the parameters; None where nothing decays
+    update: _core.Update
 
 
 class SteadyUpdate:
@@ -34,7 +34,7 @@ class SteadyUpdate:
         # The optimizer of the last update in Python, and its numbers.
         self._before: tuple[Optimizer, dict[str, float]] | None = None
 
-    def of(self, optimizer: Optimizer) -> tuple[_core.Tape, _core.Watched] | None:
+    def of(self, optimizer: Optimizer) -> _core.Update | None:
         """Return what a step's tape may go on with, which looks itself whether it holds."""
         taped = self._taped
         if taped is None:
@@ -42,7 +42,7 @@ class SteadyUpdate:
         if taped.optimizer is not optimizer:
             self._taped = self._before = None  # its memory may go
             return None
-        if optimizer.weight_decay > 0 and optimizer._decays() != taped.decays:
+        if taped.decays is not None and optimizer._decays() != taped.decays:
             return None
         return taped.update
 
@@ -75,4 +75,5 @@ def _record(optimizer: Optimizer) -> _Taped | None:
     # A finalizer that Python ran meanwhile may have called kernels, too.
     if not tape.whole or tape.calls != len(segments.settled(decays)):
         return None
-    return _Taped(optimizer, decays, (tape, watched))
+    update = tape, watched, optimizer, "steps"
+    return _Taped(optimizer, decays if optimizer.weight_decay > 0 else None, update)

@@ -212,7 +212,10 @@ class Trainer:
         ValueError, TypeError
             As in `fit`.
         """
-        return self._train_batch(*check_pair(x, y, self._accepts()))["loss"]
+        logs = self._steady.repeat(self, x, y)
+        if logs is None:
+            logs = self._train_batch(*check_pair(x, y, self._accepts()))
+        return logs["loss"]
 
     # -- evaluation ------------------------------------------------------------------------------
 
@@ -273,7 +276,8 @@ class Trainer:
 
     def _train_batch(self, x: Array, y: Array) -> Logs:
         """Make one update; return the loss and the metrics of before it."""
-        return self._steady.run(self, x, y)
+        logs = self._steady.repeat(self, x, y)
+        return self._steady.run(self, x, y) if logs is None else logs
 
     def _gradients(self, x: Array, y: Array) -> Logs:
         """Forward and backward by layers and loss; return the loss and the metrics."""
