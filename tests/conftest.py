@@ -83,7 +83,7 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(autouse=True)
-def seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+def seeds() -> Iterator[None]:
     """What a test leaves without a seed draws the same numbers in every run of that test.
 
     Without it a net of a few units is born dead now and then, and the test fails once in 35 runs.
@@ -94,4 +94,6 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     def default_rng(seed: Any = None) -> np.random.Generator:
         return make(sequence.spawn(1)[0] if seed is None else seed)
 
-    monkeypatch.setattr(np.random, "default_rng", default_rng)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np.random, "default_rng", default_rng)
+        yield

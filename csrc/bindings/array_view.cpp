@@ -96,6 +96,10 @@ bool is_contiguous(const py::array& array) {
   return (array.flags() & py::array::c_style) != 0;
 }
 
+bool is_ndarray(const py::handle& object) {
+  return Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_;
+}
+
 bool is_native(const py::dtype& dtype) {
   constexpr std::uint16_t kOne = 1;
   const char low_first =

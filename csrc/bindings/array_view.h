@@ -46,8 +46,9 @@ std::string to_string(const Shape& shape);  // "(8, 10)"
 std::string type_name(const py::handle& object);
 std::string dtype_name(const py::array& array);
 
-bool is_native(const py::dtype& dtype);  // in its byte order
-bool is_plain(const py::array& array);   // aligned, strides in whole elements
+bool is_ndarray(const py::handle& object);  // itself, and of no subclass
+bool is_native(const py::dtype& dtype);     // in its byte order
+bool is_plain(const py::array& array);      // aligned, strides in whole elements
 bool is_contiguous(const py::array& array);
 bool is_float32(const py::array& array);
 void require_same_dtype(const py::array& a, const char* a_name, const py::array& b,

@@ -129,8 +129,9 @@ void Tape::hold(const py::handle& object) {
     return form && array.data() == form->taped;
   };
   if (is_of(samples_) || is_of(targets_)) return;
-  const Used used{array, bounds_of(array), array.writeable()};
-  arrays_.push_back(used);
+  const Bounds bounds = bounds_of(array);
+  const bool writeable = array.writeable();
+  arrays_.push_back({std::move(array), bounds, writeable});
 }
 
 // Samples and targets may lie in nothing that a call writes.
@@ -177,7 +178,7 @@ bool holds_the_same(const py::handle& dict, const py::handle& keys, const py::ha
 }
 
 // Whether objects are still what they were, each as (object, its type, keys and values of its attributes); those of a
-// dict are what it holds.  Read as they lie, without references of its own: the tuples hold them.
+// dict are what it holds.  Read as they lie: the tuples hold them.
 bool unchanged(const py::tuple& watched) {
   for (const py::handle& item : watched) {
     if (!PyTuple_Check(item.ptr()) || PyTuple_GET_SIZE(item.ptr()) != 4)
@@ -201,6 +202,7 @@ class Counter {
  public:
   Counter(const py::handle& object, py::str name)
       : attributes_(attributes_of(object)), name_(std::move(name)) {
+    const py::scoped_critical_section guard(attributes_);
     PyObject* const count = PyDict_GetItemWithError(attributes_.ptr(), name_.ptr());  // borrowed
     if (!count && PyErr_Occurred()) throw py::error_already_set();
     if (!count || !PyLong_CheckExact(count)) return;
@@ -277,8 +279,8 @@ py::object Tape::run(const py::object& x_object, const py::object& y_object,
   if (names.size() != results_.size())
     throw py::value_error("a tape of " + std::to_string(results_.size()) + " results got " +
                           std::to_string(names.size()) + " names");
-  if (!py::isinstance<py::array>(x_object) || !py::isinstance<py::array>(y_object))
-    return py::none();
+  // Of a subclass bindings ask more, which would run code of its own here.
+  if (!is_ndarray(x_object) || !is_ndarray(y_object)) return py::none();
   const auto x = py::reinterpret_borrow<py::array>(x_object),
              y = py::reinterpret_borrow<py::array>(y_object);
   const Turn turn(runs_);
@@ -291,7 +293,10 @@ py::object Tape::run(const py::object& x_object, const py::object& y_object,
     const Tape* const tape = std::get<0>(*update);
     const bool held = tape && tape->whole_ && tape->unmoved() && counter->counts() &&
                       unchanged(std::get<1>(*update));
-    if (held) then = tape, operands.updates = counter->next();
+    if (held) {
+      then = tape;
+      operands.updates = counter->next();
+    }
   }
   put(y, operands);
   {

@@ -127,7 +127,7 @@ class Part {
   void step(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
     GemmBlock<T> g;  // panels() sets what is not set here: zeroed as a whole it took 7 ns
-    g.k = a.cols, g.lead = 0, g.columns = {}, g.a_streams = plan_.a_streams;
+    g.k = a.cols, g.lead = 0, g.wraps = false, g.columns = {}, g.a_streams = plan_.a_streams;
     g.half_tiles = halves_tiles(kern_, a.cols);
     g.resume = resume, g.suspend = suspend;
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
@@ -158,7 +158,7 @@ class Part {
 
   Panel panel(const Matrix<const T>& b, int count, int q) const {
     const index_t w = kern_.width, nr = kern_.vectors * w;
-    const Range with_lead = share(lead(b.cols) + b.cols, w, count, q);
+    const Range with_lead = share(with_lead_of(b.cols), w, count, q);
     const index_t begin = std::max<index_t>(with_lead.begin - lead(b.cols), 0);
     // One place for all, two that take turns where tiles pack the next panel, or a place for each.
     const index_t place = !plan_.one_panel   ? with_lead.begin * b.rows
@@ -170,10 +170,11 @@ class Part {
 
   // A last block of one panel has none that would begin on a line, nor room for a register more.
   index_t lead(index_t cols) const { return cols > kern_.vectors * kern_.width ? plan_.lead : 0; }
+  index_t with_lead_of(index_t cols) const { return plan_.wraps ? cols : lead(cols) + cols; }
 
   void panels(GemmBlock<T>& g, const Matrix<const T>& b, const Matrix<T>& c, index_t i,
               const GemmColumns<T>& epilogue) {
-    const index_t registers = (lead(c.cols) + c.cols + kern_.width - 1) / kern_.width;
+    const index_t registers = (with_lead_of(c.cols) + kern_.width - 1) / kern_.width;
     // Tiles that turn B cut it themselves, if at all.
     const int count =
         plan_.turn_b ? 1 : static_cast<int>((registers + kern_.vectors - 1) / kern_.vectors);
@@ -195,8 +196,8 @@ class Part {
       if (g.next_to) is_packed = true;
     }
     if (plan_.by_rows) {
-      g.b = b_, g.n = c.cols, g.lead = lead(c.cols), g.c = c.data + i * c.row_stride,
-      g.partial = g.c;
+      g.b = b_, g.n = c.cols, g.lead = lead(c.cols), g.wraps = plan_.wraps;
+      g.c = g.partial = c.data + i * c.row_stride;
       kern_.rows(g);
     }
   }
@@ -217,9 +218,19 @@ class Part {
       g.b = from, g.b_k = g.b_turns ? b.col_stride : b.row_stride;
       return;
     }
-    if (!is_packed)
-      kern_.pack_b(b.rows, g.n, from, b.row_stride, b.col_stride, here.packed, g.pack_width);
+    if (!is_packed) pack(b, here.begin, here.n, here);
     g.b = here.packed, g.b_k = g.pack_width;
+  }
+
+  // Columns of B, as the last ones of a panel; as the first ones of the first panel where B wraps, those of its end.
+  void pack(const Matrix<const T>& b, index_t begin, index_t n, const Panel& here) const {
+    const index_t before = plan_.wraps && begin == 0 ? plan_.lead : 0;
+    const auto copy = [&](index_t from, index_t cols, T* to) {
+      kern_.pack_b(b.rows, cols, b.data + from * b.col_stride, b.row_stride, b.col_stride, to,
+                   here.width);
+    };
+    if (before > 0) copy(b.cols - before, before, here.packed);
+    copy(begin, n, here.packed + before);
   }
 
   // Of the first block of rows; if panels are due again for the next, each packs its own.

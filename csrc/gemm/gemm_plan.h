@@ -75,9 +75,15 @@ constexpr index_t kLeastToPackA = 32;  // steps: see choose_packing
 // and most lines, and 10 x 128 was 10 % slower packed.
 constexpr index_t kDense = 512;  // bytes
 
-// Elements of a row between a register's boundary in memory and its first one.  Arrays of NumPy start 16, 32
-// or 48 bytes past a cache line more often than on one, and a load or a store across two lines counts twice.
-// Panels are cut as if so many columns came before: all but the first start on a line then.  That is done for
+// Elements between a register's boundary in memory and the first one of each row; 0 if rows differ.
+template <class T, class M>
+index_t past_boundary(const GemmKernels<T>& kern, const M& m) {
+  if (m.row_stride % kern.width != 0) return 0;
+  return static_cast<index_t>(reinterpret_cast<std::uintptr_t>(m.data) / sizeof(T)) % kern.width;
+}
+
+// The same where it counts.  Arrays of NumPy start 16, 32 or 48 bytes past a cache line more often than on one, and
+// a load or a store across two lines counts twice.  Panels are cut as if so many columns came before: all but the first start on a line then.  That is done for
 // what a panel does most: reading B where it lies (512 x 512 at 8 rows: 103 GFLOP/s, and 145), or writing C
 // row by row.  Of two panels it would be too few.  Where a multiply-add takes two cycles (Zen 4) both lines of a
 // load fit beside it, and a register more a row costs more, as it does 256 columns a sixteenth, unless rows are a
@@ -85,8 +91,7 @@ constexpr index_t kDense = 512;  // bytes
 template <class T, class M>
 index_t columns_before(const GemmKernels<T>& kern, const M& m) {
   if (double_pumped(kern) && m.row_stride * index_t{sizeof(T)} < kPageBytes) return 0;
-  if (m.row_stride % kern.width != 0 || m.cols <= 2 * kern.vectors * kern.width) return 0;
-  return static_cast<index_t>(reinterpret_cast<std::uintptr_t>(m.data) / sizeof(T)) % kern.width;
+  return m.cols > 2 * kern.vectors * kern.width ? past_boundary(kern, m) : 0;
 }
 
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
@@ -246,6 +251,7 @@ struct Plan {
   bool packs_next;  // tiles leave the next panel of B packed: gemm_beside.h
   bool one_panel;   // each panel of B is packed where the one before was
   index_t lead;     // columns_before() of B that is not packed, or of C by rows
+  bool wraps;       // as in gemm_rows.h
   bool copy_c;      // C's columns are not contiguous: blocks of it are computed in scratch
   bool partial_c;   // C cannot hold unfinished sums, since beta wants its old values at the end
   index_t kc, mc, nc, rows;
@@ -308,7 +314,7 @@ struct Plan {
   void choose_packing(const GemmKernels<T>& kern, const Matrix<const T>& a,
                       const Matrix<const T>& b, const Matrix<T>& c, const GemmOptions<T>& options,
                       const Grid& grid) {
-    const index_t k = a.cols, nr = kern.vectors * kern.width;
+    const index_t k = a.cols;
     lead = 0;
     by_rows = goes_by_rows(kern, c, k, options, grid);
     turn_b = !by_rows && turns(kern, b, c);
@@ -322,8 +328,8 @@ struct Plan {
       pack_b = few ? PackB::never : PackB::on_the_way;
       if (pack_b != PackB::never) lead = 0;
     }
-    // Of C's panels the first and the last are cut: of up to four that costs more than the lines of the rest.
-    if (by_rows && c.cols > 4 * nr && c.col_stride == 1) lead = columns_before(kern, c);
+    wraps = false;
+    if (by_rows && c.col_stride == 1) choose_lead(kern, c);
     // A is read well where it lies if its rows are contiguous.  Its columns are not: each step of a tile
     // needs half a cache line of another part of a page, or of another page, and those of a long k evict
     // one another before the second panel needs them (512 x 512 x 1024: 60 GFLOP/s, packed 117; with 32
@@ -334,6 +340,18 @@ struct Plan {
     // The lines of such rows share a set of L1 with those that are read of B (1024 x 1024 at 12 rows: 62
     // GFLOP/s, packed 109; of eight rows packing lost as often as it won).
     if (turn_b && crowded(a)) pack_a = c.rows > kern.mr;
+  }
+
+  // Of a C that is computed row by row.
+  template <class T>
+  void choose_lead(const GemmKernels<T>& kern, const Matrix<T>& c) {
+    if (c.row_stride == c.cols && c.cols <= kern.nc) {
+      lead = past_boundary(kern, c);
+      wraps = lead > 0;
+    } else if (c.cols > 4 * kern.vectors * kern.width) {
+      // The first panel and the last are cut: of up to four that costs more than the lines of the rest.
+      lead = columns_before(kern, c);
+    }
   }
 
   // Whether B may be packed once for each block of rows.

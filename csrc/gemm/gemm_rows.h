@@ -25,6 +25,10 @@ namespace {
 
 constexpr int kMostStepsByRows = 48;
 
+// 0, 1, 2, ... as floating-point numbers.
+template <class T>
+constexpr T kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 // The panel of B that is V registers wide, from register r on, and the C that it makes, from column j on.
 template <class T, int V>
 FASTBN_INLINE GemmBlock<T> panel_from(const GemmBlock<T>& g, index_t r, index_t j) {
@@ -50,12 +54,69 @@ FASTBN_INLINE void tile_of_row(const GemmBlock<T>& g, const T* a, index_t rows, 
   }
 }
 
+// Where rows of C follow one another without a gap and are whole registers long, but start `lead` elements past a
+// register's boundary in memory, B wraps: its last `lead` columns are packed before its first ones.
+//
+//   memory of C    |    ....|........|........|****....|........|........|****        . of row 0, . of row 1, * ends of rows
+//   registers           0        1        2        0        1        2
+//
+// Register 0 of each row then has the end of that row in its first lanes, and what is stored is the end of the row before
+// and the beginning of this one: whole lines each time.  Half a line costs more than it seems: L1 fetches from L2 what
+// the other half may have, but nothing before a store of a whole line.
+template <class T, int R, int V>
+FASTBN_INLINE void wrapped_tile(const GemmBlock<T>& g, const T* a, index_t row, T* end_of_row) {
+  constexpr index_t w = Vec<T>::kWidth;
+  Vec<T> acc[R][V];
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) {
+    FASTBN_UNROLL
+    for (int v = 0; v < V; ++v) acc[i][v] = Vec<T>::zero();
+  }
+  multiply<T, R, V, Ahead::none>(g, a, AllLanes<T>{}, {}, acc);
+  const auto ends = less(Vec<T>::load(kLanes<T>), Vec<T>::broadcast(static_cast<T>(g.lead)));
+  Vec<T> before = Vec<T>::load(end_of_row);
+  Vec<T>::store(end_of_row, acc[R - 1][0]);
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) {
+    T* const c = g.c + (row + i) * g.c_row;
+    const Vec<T> end = acc[i][0];
+    acc[i][0] = select(ends, before, end);
+    before = end;
+    if (row + i > 0) {
+      store_row<T, V>(c, AllLanes<T>{}, acc[i]);
+      continue;
+    }
+    T first[V * w];  // nothing of C comes before it
+    store_row<T, V>(first, AllLanes<T>{}, acc[i]);
+    __builtin_memcpy(c + g.lead, first + g.lead, (V * w - g.lead) * sizeof(T));
+  }
+}
+
+// The first panel, V registers wide, of `rows` rows from `row` on.
+template <class T, int V>
+FASTBN_INLINE void wrapped_rows(const GemmBlock<T>& panel, const T* a, index_t rows, index_t row,
+                                T* end_of_row) {
+  if (rows == kGemmRows && !panel.half_tiles) {
+    return wrapped_tile<T, kGemmRows, V>(panel, a, row, end_of_row);
+  }
+  index_t i = 0;
+  for (; i + kHalfRows <= rows; i += kHalfRows) {
+    wrapped_tile<T, kHalfRows, V>(panel, a + i * panel.a_row, row + i, end_of_row);
+  }
+  for (; i < rows; ++i) wrapped_tile<T, 1, V>(panel, a + i * panel.a_row, row + i, end_of_row);
+}
+
 template <class T>
 void gemm_rows(const GemmBlock<T>& block) {
   GemmBlock<T> g = block;
-  T a_tile[kMostStepsByRows * kGemmRows];
-  const index_t registers = (g.lead + g.n + Vec<T>::kWidth - 1) / Vec<T>::kWidth;
+  T a_tile[kMostStepsByRows * kGemmRows], end_of_row[Vec<T>::kWidth] = {};
+  const index_t with_lead = g.wraps ? g.n : g.lead + g.n;
+  const index_t registers = (with_lead + Vec<T>::kWidth - 1) / Vec<T>::kWidth;
   const index_t panels = (registers + kGemmVectors - 1) / kGemmVectors;
+  const index_t first_end = registers / panels;  // two at least where there is more than one panel
+  // Made once: what is copied field by field and then read in registers' width waits for its stores.
+  GemmBlock<T> first =
+      first_end == 3 ? panel_from<T, 3>(g, 0, -g.lead) : panel_from<T, 2>(g, 0, -g.lead);
   for (index_t row = 0; row < g.m; row += kGemmRows) {
     const index_t rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
     const T* a = g.a + row / kGemmRows * g.a_tile;
@@ -69,6 +130,13 @@ void gemm_rows(const GemmBlock<T>& block) {
     }
     for (index_t q = 0, done = 0; q < panels; ++q) {
       const index_t end = registers * (q + 1) / panels;  // as share() has it
+      if (g.wraps && q == 0) {
+        first.a_k = g.a_k;
+        end == 3 ? wrapped_rows<T, 3>(first, a, rows, row, end_of_row)
+                 : wrapped_rows<T, 2>(first, a, rows, row, end_of_row);
+        done = end;
+        continue;
+      }
       switch (end - done) {
         case 3:
           tile_of_row<T, 3>(g, a, rows, row, done);
@@ -82,6 +150,9 @@ void gemm_rows(const GemmBlock<T>& block) {
       done = end;
     }
   }
+  if (!g.wraps) return;
+  const FirstLanes<T> ends{static_cast<int>(g.lead)};
+  ends.store(g.c + g.m * g.c_row - g.lead, Vec<T>::load(end_of_row));
 }
 
 }  // namespace

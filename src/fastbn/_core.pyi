@@ -63,13 +63,14 @@ class Tape:
     ) -> tuple[dict[str, float], bool] | None:
         """Make one step; None, and nothing is done, where the tape does not hold for it.
 
-        It does where x and y are arrays, x, and y if it is no vector of labels, have the shape,
-        strides and dtype of the first ones and lie in nothing that the calls write, what they write
-        is where it was, the objects of `watched` are what they were, and no other thread runs the
-        tape.
+        It does where x and y are arrays, of no subclass; x, and y if it is no vector of labels,
+        have the shape, strides and dtype of the first ones and lie in nothing that the calls write;
+        there are as many labels as rows of x; what the calls write is where it was, the objects of
+        `watched` are what they were, and no other thread runs the tape.  Labels that no class has
+        are a ValueError, those of another dtype a TypeError, before anything is done.
 
-        Then the calls of `update` follow, if it holds, and the update is counted.  Returned are the
-        results by their `names`, and whether the update was made.
+        Then the calls of `update` follow, if it holds and its count is an int, and it is counted.
+        Returned are the results by their `names`, and whether the update was made.
         """
 
 def record(

@@ -137,6 +137,30 @@ class Halved(CrossEntropyLoss):
         return super().forward(predictions, targets) / 2
 
 
+class Weighted(CrossEntropyLoss):
+    """Another one, whose weight is of one batch."""
+
+    weight = 1.0
+
+    def forward(self, predictions: Any, targets: Any) -> float:
+        return self.weight * super().forward(predictions, targets)
+
+    def forget(self) -> None:
+        super().forget()
+        self.weight = 1.0
+
+
+def test_a_loss_forgets_after_a_step() -> None:
+    pair = [make(dense(), Weighted()) for _ in range(2)]
+    by_layers(pair[1])
+    for i in range(5):
+        for trainer in pair:
+            trainer.loss.weight = i + 2.0
+        assert pair[0].step(*batch(i)) == pair[1].step(*batch(i))
+        for trainer in pair:
+            trainer.loss.forget()
+
+
 def error_rate(predictions: Any, targets: Any) -> float:
     return float(np.mean(predictions.argmax(axis=1) != targets))
 

@@ -100,6 +100,29 @@ def test_targets_in_a_list() -> None:
     require_same(steady, plain)
 
 
+@pytest.mark.parametrize("kind", [np.ma.MaskedArray, np.memmap, np.recarray])
+@pytest.mark.parametrize("which", ["samples", "labels"])
+def test_subclasses_of_arrays(kind: type, which: str) -> None:
+    """Are what they are to NumPy's asarray, as in the first steps."""
+    steady, plain = (make(dense(BatchNorm1d(16), ReLU())) for _ in range(2))
+    by_layers(plain)
+    for i in range(5):
+        x, y = batch(i)
+        given = (x.view(kind), y) if which == "samples" else (x, y.view(kind))
+        assert steady.step(*given) == plain.step(*given)
+        assert on_tape(steady) == (i > 0)
+    require_same(steady, plain)
+
+
+def test_a_steady_step_is_checked_by_its_tape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `check_pair` asks of samples would cost as much again."""
+    trainer = make(dense(BatchNorm1d(16), ReLU()))
+    for i in range(2):
+        trainer.step(*batch(i))
+    monkeypatch.setattr("fastbn.train.trainer.check_pair", None)
+    trainer.step(*batch(2))
+
+
 def strided(x: Any, trainer: Trainer) -> Any:
     return np.repeat(x, 2, axis=1)[:, ::2]
 

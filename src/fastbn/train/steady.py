@@ -78,7 +78,8 @@ class SteadyStep:
     def repeat(self, trainer: Trainer, x: Array, y: Array) -> Logs | None:
         """Make one update by the tape; None, and nothing is done, where there is none that holds.
 
-        Samples and targets need no checks before: the tape holds for none that would fail them.
+        Samples and targets need no checks before: the tape holds for none that would fail them,
+        and labels are refused as by layers.
         """
         taped = self._taped
         if (
@@ -99,11 +100,12 @@ class SteadyStep:
 
     def run(self, trainer: Trainer, x: Array, y: Array) -> Logs:
         """Make one update; return the loss and metrics of before it.  The net forgets the batch."""
-        trainer.loss.forget()  # what it was asked beside the steps: a tape holds without
-        repeated = self.repeat(trainer, x, y)
-        if repeated is not None:
-            return repeated
         if self._taped is not None:
+            if trainer.loss is self._taped.loss:
+                trainer.loss.forget()  # what it was asked beside the steps: a tape holds without
+                repeated = self.repeat(trainer, x, y)
+                if repeated is not None:
+                    return repeated
             self._taped = self._form = None  # its memory goes back to the layers
         values = self._record(trainer, x, y) if self._recurs(x) else trainer._gradients(x, y)
         trainer.net.forget()
@@ -125,6 +127,7 @@ class SteadyStep:
             return trainer._gradients(x, y)
         net, loss, metrics = trainer.net, trainer.loss, trainer.metrics
         net.forget()
+        loss.forget()
         watched = _watch(net, loss, metrics)  # before: what changes meanwhile is another one later
         values, tape = _core.record(lambda: trainer._gradients(x, y), x, y)
         net.forget()  # the tape holds what backward reads

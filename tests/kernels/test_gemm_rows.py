@@ -1,0 +1,78 @@
+"""Products row by row into a C that starts anywhere in a cache line: B wraps there."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fastbn import _core
+
+from . import oracles
+from .gemm_checks import bits, normal
+from .memory import ROGUE, at_offset
+
+pytestmark = pytest.mark.usefixtures("core")
+
+# Registers a row: of 2 and 2, 2 and 3, 2, 2 and 3, 3, 3 and 2, two dozen.
+REGISTERS = (4, 5, 7, 8, 24)
+WIDTH = 64  # bytes, of the widest register
+
+
+def product_at(a, b, offset, around=WIDTH):
+    """The product at `offset` bytes past a line, and whether all around it is as it was."""
+    whole = at_offset(np.zeros(a.shape[0] * b.shape[1] + 2 * around // a.itemsize, a.dtype), offset)
+    whole.view(np.uint8)[...] = ROGUE
+    c = whole[around // a.itemsize : -around // a.itemsize].reshape(a.shape[0], b.shape[1])
+    c[...] = np.nan
+    _core.gemm(a, b, c)
+    outside = np.r_[whole[: around // a.itemsize], whole[-around // a.itemsize :]]
+    return c, bool((outside.view(np.uint8) == ROGUE).all())
+
+
+@pytest.mark.parametrize("k", [1, 7, 8, 9, 20, 48])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_any_beginning_gives_the_same_bits(target, dtype, rng, threads, k, n_threads):
+    threads(n_threads)
+    size = np.dtype(dtype).itemsize
+    for registers, m in itertools.product(REGISTERS, (64, 101)):
+        n = registers * WIDTH // size
+        a, b = normal(rng, k, m, dtype=dtype).T, normal(rng, k, n, dtype=dtype)
+        expected, intact = product_at(a, b, 0)
+        assert intact
+        for offset in {size, 16, 32 - size, 48, WIDTH - size}:
+            got, intact = product_at(a, b, offset)
+            assert intact
+            assert bits(got) == bits(expected)
+
+
+@pytest.mark.parametrize("offset", [0, 16, 40])
+def test_each_element_is_one_chain(target, rng, offset):
+    """Against NumPy step by step: what is said of bits above could be wrong alike."""
+    for m, n, k in ((70, 128, 8), (64, 64, 5), (67, 80, 30)):
+        a, b = normal(rng, m, k, dtype=np.float32), normal(rng, k, n, dtype=np.float32)
+        got, _ = product_at(a, b, offset)
+        assert bits(got) == bits(oracles.one_chain(a, b, fused=target != "scalar"))
+
+
+def test_neighbours_are_neither_read_nor_written(target, dtype, rng):
+    """Rows of NaN in A and columns of NaN in B stay where they are."""
+    size = np.dtype(dtype).itemsize
+    m, n = 64, 8 * WIDTH // size
+    a, b = normal(rng, m, 8, dtype=dtype), normal(rng, 8, n, dtype=dtype)
+    for row, column in ((0, 0), (7, n - 1), (8, 1), (m - 1, n - 1)):
+        spoilt_a, spoilt_b = a.copy(), b.copy()
+        spoilt_a[row], spoilt_b[:, column] = np.nan, np.nan
+        got, _ = product_at(spoilt_a, spoilt_b, 16)
+        expected = np.zeros((m, n), np.bool_)
+        expected[row], expected[:, column] = True, True
+        np.testing.assert_array_equal(np.isnan(got), expected)
+
+
+@pytest.mark.parametrize("n", [130, 200])
+def test_rows_that_are_no_whole_registers(target, dtype, rng, n):
+    a, b = normal(rng, 64, 8, dtype=dtype), normal(rng, 8, n, dtype=dtype)
+    expected, _ = product_at(a, b, 0)
+    for offset in (8, 16, 48):
+        got, intact = product_at(a, b, offset)
+        assert intact
+        assert bits(got) == bits(expected)
