@@ -133,11 +133,15 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
 // The longest k with which C is computed row by row.  Half-width units take twice as long for the chains of a tile,
 // beside which the lines of C come in any order, but those of long rows sooner in this one (k = 24 to 48: 512 x 512,
 // 784 x 256, 640 x 384 1.02 to 1.05 times as fast as by panels, 1024 x 1024 1.05 to 1.07, 2048 x 320 0.99, 256 x 128
-// 0.96 to 1.01; Zen 4).
+// 0.96 to 1.01; Zen 4).  Long rows are worth it for longer in deep windows (Emerald Rapids, one thread and two, k = 64:
+// 1024 x 1024 1.04 to 1.07, 512 x 512 1.01 to 1.04, 1024 x 256 and 512 x 256 1.04 to 1.07, 784 x 512 1.00 to 1.02, 784 x
+// 256 0.99 to 1.01, 256 x 128 0.98; k = 96: 512 x 512 0.99 to 1.02, 784 x 256 0.98 to 1.00).
 template <class T>
 index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
+  constexpr index_t kSteps = 48, kFewSteps = 16;
   const bool short_rows = c.row_stride * index_t{sizeof(T)} < kPageBytes / 4;
-  return double_pumped(kern) && short_rows ? kern.most_steps_by_rows / 3 : kern.most_steps_by_rows;
+  if (short_rows) return double_pumped(kern) ? kFewSteps : kSteps;
+  return deep(kern) ? kern.most_steps_by_rows : kSteps;
 }
 
 // Whether tiles have half as many rows.  A tile of Zen 4 stores for two cycles a register: of 24 registers that came

@@ -23,7 +23,7 @@
 namespace fastbn {
 namespace {
 
-constexpr int kMostStepsByRows = 48;
+constexpr int kMostStepsByRows = 64;
 
 // 0, 1, 2, ... as floating-point numbers.
 template <class T>

@@ -29,7 +29,7 @@ def product_at(a, b, offset, around=WIDTH):
     return c, bool((outside.view(np.uint8) == ROGUE).all())
 
 
-@pytest.mark.parametrize("k", [1, 7, 8, 9, 20, 48])
+@pytest.mark.parametrize("k", [1, 7, 8, 9, 20, 48, 64])
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_any_beginning_gives_the_same_bits(target, dtype, rng, threads, k, n_threads):
     threads(n_threads)
