@@ -49,8 +49,7 @@ void from_dlpack(const py::handle& object, py::array* array, std::string* reason
 // The object as an ndarray, without a copy where it offers its memory.
 py::array as_array(const py::handle& object, const char* name) {
   if (py::isinstance<py::array>(object)) {
-    const bool subclass = !py::type::handle_of(object).is(ndarray_type());
-    if (subclass && is_masked(object)) {
+    if (!is_ndarray(object) && is_masked(object)) {
       throw py::type_error(std::string(name) + " is a masked array; fill or compress it first");
     }
     return py::reinterpret_borrow<py::array>(object);
@@ -97,7 +96,7 @@ bool is_contiguous(const py::array& array) {
 }
 
 bool is_ndarray(const py::handle& object) {
-  return Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_;
+  return py::type::handle_of(object).is(ndarray_type());
 }
 
 bool is_native(const py::dtype& dtype) {

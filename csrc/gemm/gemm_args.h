@@ -33,8 +33,8 @@ constexpr index_t kPageBytes = 4096;
 template <class T>
 struct GemmBlock {
   index_t m, n, k;
-  index_t lead;     // of rows() alone, as is
-  bool wraps;       // B's last `lead` columns come before its first: gemm_rows.h
+  index_t lead;     // for rows() alone
+  bool wraps;       // for rows() alone: B's last `lead` columns come before its first
   bool half_tiles;  // tiles of half the rows, where their stores would show: halves_tiles()
   const T* a;
   index_t a_row, a_k, a_tile;
@@ -80,8 +80,8 @@ struct GemmKernels {
   int most_steps_by_rows;  // the longest k that rows() takes
   void (*block)(const GemmBlock<T>& block);
   // The same for any n, C in the order in which it lies: nothing to resume or suspend, C = A B.  B is
-  // packed, its panels one after the other, each as many whole registers wide as share() gives it of
-  // lead + n columns, the first without `lead` of them; of n columns if B wraps.
+  // packed, its panels one after the other, each as many whole registers wide as share() gives it: of n
+  // columns if B wraps, else of lead + n, the first without `lead` of them.
   void (*rows)(const GemmBlock<T>& block);
   // to[j * to_row + i] = from[i * from_row + j] for rows x cols of `from`
   void (*transpose)(index_t rows, index_t cols, const T* from, index_t from_row, T* to,

@@ -82,10 +82,10 @@ index_t past_boundary(const GemmKernels<T>& kern, const M& m) {
   return static_cast<index_t>(reinterpret_cast<std::uintptr_t>(m.data) / sizeof(T)) % kern.width;
 }
 
-// The same where it counts.  Arrays of NumPy start 16, 32 or 48 bytes past a cache line more often than on one, and
-// a load or a store across two lines counts twice.  Panels are cut as if so many columns came before: all but the first start on a line then.  That is done for
-// what a panel does most: reading B where it lies (512 x 512 at 8 rows: 103 GFLOP/s, and 145), or writing C
-// row by row.  Of two panels it would be too few.  Where a multiply-add takes two cycles (Zen 4) both lines of a
+// Panels are cut as if so many columns came before, past_boundary() or none: all but the first start on a line then.
+// Arrays of NumPy start 16, 32 or 48 bytes past one more often than on it, and a load or a store across two lines counts
+// twice.  That is done for what a panel does most: reading B where it lies (512 x 512 at 8 rows: 103 GFLOP/s, and 145),
+// or writing C row by row.  Of two panels it would be too few.  Where a multiply-add takes two cycles (Zen 4) both lines of a
 // load fit beside it, and a register more a row costs more, as it does 256 columns a sixteenth, unless rows are a
 // page long (256 x 128 at 16 rows: 99 GFLOP/s, without 111; 256 x 1024 at 8 rows: 108, and 95).
 template <class T, class M>
@@ -139,9 +139,10 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
 template <class T>
 index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
   constexpr index_t kSteps = 48, kFewSteps = 16;
-  const bool short_rows = c.row_stride * index_t{sizeof(T)} < kPageBytes / 4;
-  if (short_rows) return double_pumped(kern) ? kFewSteps : kSteps;
-  return deep(kern) ? kern.most_steps_by_rows : kSteps;
+  const index_t most = kern.most_steps_by_rows;
+  const bool short_rows = std::abs(c.row_stride) * index_t{sizeof(T)} < kPageBytes / 4;
+  if (short_rows) return std::min(most, double_pumped(kern) ? kFewSteps : kSteps);
+  return deep(kern) ? most : std::min(most, kSteps);
 }
 
 // Whether tiles have half as many rows.  A tile of Zen 4 stores for two cycles a register: of 24 registers that came
@@ -254,10 +255,11 @@ struct Plan {
   bool a_streams;   // A comes from beyond L2
   bool packs_next;  // tiles leave the next panel of B packed: gemm_beside.h
   bool one_panel;   // each panel of B is packed where the one before was
-  index_t lead;     // columns_before() of B that is not packed, or of C by rows
-  bool wraps;       // as in gemm_rows.h
-  bool copy_c;      // C's columns are not contiguous: blocks of it are computed in scratch
-  bool partial_c;   // C cannot hold unfinished sums, since beta wants its old values at the end
+  index_t
+      lead;  // columns_before() of B that is not packed, or of C by rows: past_boundary() if B wraps
+  bool wraps;      // B's last columns come before its first: gemm_rows.h
+  bool copy_c;     // C's columns are not contiguous: blocks of it are computed in scratch
+  bool partial_c;  // C cannot hold unfinished sums, since beta wants its old values at the end
   index_t kc, mc, nc, rows;
   index_t a_tile;  // of packed A
   index_t a_elements, b_elements, c_elements, partial_elements;
@@ -346,7 +348,8 @@ struct Plan {
     if (turn_b && crowded(a)) pack_a = c.rows > kern.mr;
   }
 
-  // Of a C that is computed row by row.
+  // Where the panels of a C that is computed row by row are cut.  Rows without a gap between them let B wrap; those of
+  // a block of columns, of a C of more than nc, have gaps.
   template <class T>
   void choose_lead(const GemmKernels<T>& kern, const Matrix<T>& c) {
     if (c.row_stride == c.cols && c.cols <= kern.nc) {

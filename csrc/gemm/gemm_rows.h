@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kMostStepsByRows = 64;
 
-// 0, 1, 2, ... as floating-point numbers.
+// 0, 1, 2, ... as floating-point numbers, for all lanes of the widest register.
 template <class T>
 constexpr T kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
@@ -57,8 +57,9 @@ FASTBN_INLINE void tile_of_row(const GemmBlock<T>& g, const T* a, index_t rows, 
 // Where rows of C follow one another without a gap and are whole registers long, but start `lead` elements past a
 // register's boundary in memory, B wraps: its last `lead` columns are packed before its first ones.
 //
-//   memory of C    |    ....|........|........|****....|........|........|****        . of row 0, . of row 1, * ends of rows
+//   memory of C    |    ....|........|........|eeee....|........|........|eeee      e: the end of the row before
 //   registers           0        1        2        0        1        2
+//                       row 0                      row 1
 //
 // Register 0 of each row then has the end of that row in its first lanes, and what is stored is the end of the row before
 // and the beginning of this one: whole lines each time.  Half a line costs more than it seems: L1 fetches from L2 what
@@ -114,7 +115,8 @@ void gemm_rows(const GemmBlock<T>& block) {
   const index_t registers = (with_lead + Vec<T>::kWidth - 1) / Vec<T>::kWidth;
   const index_t panels = (registers + kGemmVectors - 1) / kGemmVectors;
   const index_t first_end = registers / panels;  // two at least where there is more than one panel
-  // Made once: what is copied field by field and then read in registers' width waits for its stores.
+  // Made once: a copy for each row of tiles was a quarter of the time (k = 8), as its loads, as wide as registers, wait
+  // for stores of single fields.
   GemmBlock<T> first =
       first_end == 3 ? panel_from<T, 3>(g, 0, -g.lead) : panel_from<T, 2>(g, 0, -g.lead);
   for (index_t row = 0; row < g.m; row += kGemmRows) {

@@ -13,8 +13,8 @@ from .memory import ROGUE, at_offset
 
 pytestmark = pytest.mark.usefixtures("core")
 
-# Registers a row: of 2 and 2, 2 and 3, 2, 2 and 3, 3, 3 and 2, two dozen.
-REGISTERS = (4, 5, 7, 8, 24)
+# Registers a row, in panels of 2 + 2, 2 + 3, 2 + 2 + 3, 2 + 3 + 3, three of 3, eight of 3.
+REGISTERS = (4, 5, 7, 8, 9, 24)
 WIDTH = 64  # bytes, of the widest register
 
 
@@ -54,8 +54,8 @@ def test_each_element_is_one_chain(target, rng, offset):
         assert bits(got) == bits(oracles.one_chain(a, b, fused=target != "scalar"))
 
 
-def test_neighbours_are_neither_read_nor_written(target, dtype, rng):
-    """Rows of NaN in A and columns of NaN in B stay where they are."""
+def test_nan_stays_in_its_row_and_column(target, dtype, rng):
+    """Chains of two rows are stored as one register: each is of its own row."""
     size = np.dtype(dtype).itemsize
     m, n = 64, 8 * WIDTH // size
     a, b = normal(rng, m, 8, dtype=dtype), normal(rng, 8, n, dtype=dtype)
@@ -68,11 +68,40 @@ def test_neighbours_are_neither_read_nor_written(target, dtype, rng):
         np.testing.assert_array_equal(np.isnan(got), expected)
 
 
-@pytest.mark.parametrize("n", [130, 200])
+@pytest.mark.parametrize("n", [130, 201])
 def test_rows_that_are_no_whole_registers(target, dtype, rng, n):
     a, b = normal(rng, 64, 8, dtype=dtype), normal(rng, 8, n, dtype=dtype)
     expected, _ = product_at(a, b, 0)
     for offset in (8, 16, 48):
+        got, intact = product_at(a, b, offset)
+        assert intact
+        assert bits(got) == bits(expected)
+
+
+@pytest.mark.parametrize("gap", [1, 2])
+def test_gaps_between_rows(target, dtype, rng, gap):
+    """Of whole registers: what follows a row is not the next one."""
+    size = np.dtype(dtype).itemsize
+    lanes = WIDTH // size
+    n = 8 * lanes
+    a, b = normal(rng, 64, 8, dtype=dtype), normal(rng, 8, n, dtype=dtype)
+    expected, _ = product_at(a, b, 0)
+    for offset in (size, 16, 48):
+        whole = at_offset(np.zeros((64, n + gap * lanes), dtype), offset)
+        whole.view(np.uint8)[...] = ROGUE
+        _core.gemm(a, b, whole[:, :n])
+        assert bits(whole[:, :n]) == bits(expected)
+        assert (np.ascontiguousarray(whole[:, n:]).view(np.uint8) == ROGUE).all()
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 2])
+def test_blocks_of_columns(target, dtype, rng, more):
+    """Columns beyond 4 KiB of them are another block, between whose rows is the rest of C."""
+    size = np.dtype(dtype).itemsize
+    n = 4096 // size + more * WIDTH // size
+    a, b = normal(rng, 64, 8, dtype=dtype), normal(rng, 8, n, dtype=dtype)
+    expected, _ = product_at(a, b, 0)
+    for offset in (size, 16, 48):
         got, intact = product_at(a, b, offset)
         assert intact
         assert bits(got) == bits(expected)

@@ -102,7 +102,7 @@ class SteadyStep:
         """Make one update; return the loss and metrics of before it.  The net forgets the batch."""
         if self._taped is not None:
             if trainer.loss is self._taped.loss:
-                trainer.loss.forget()  # what it was asked beside the steps: a tape holds without
+                trainer.loss.forget()  # predictions of others: tapes hold only without
                 repeated = self.repeat(trainer, x, y)
                 if repeated is not None:
                     return repeated
