@@ -1,0 +1,223 @@
+// What pays on which core: when to pack, to turn, to cut and to halve, each rule with what was measured.  The plan of a
+// product (gemm_plan.h) is made by them.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+
+#include "fastbn/gemm.h"
+#include "gemm/gemm_args.h"
+#include "runtime/cpu.h"
+
+namespace fastbn {
+namespace {
+
+// The step, at most `most`, that cuts n into near-equal pieces.
+index_t balanced_step(index_t n, index_t most) {
+  if (n <= most) return n;
+  const index_t pieces = (n + most - 1) / most;
+  return (n + pieces - 1) / pieces;
+}
+
+index_t rounded_up(index_t n, index_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+// Whether a register is two passes of the CPU's units.  Asked of the target in force: another one's registers
+// are what the units are made for.
+template <class T>
+bool double_pumped(const GemmKernels<T>& kern) {
+  return kern.width * index_t{sizeof(T)} == 64 && core() == Core::half;
+}
+
+// Whether its window is deep enough to hide loads across lines.
+template <class T>
+bool deep(const GemmKernels<T>& kern) {
+  return kern.width * index_t{sizeof(T)} == 64 && core() == Core::deep;
+}
+
+constexpr index_t kL2OfDeep = 2 << 20;  // bytes, of the least one
+
+// Pages that so many rows, so many elements apart, begin in.
+template <class T>
+index_t pages_of(index_t rows, index_t apart) {
+  return rows * std::min(std::abs(apart) * index_t{sizeof(T)}, kPageBytes) / kPageBytes;
+}
+
+// A of at most so many bytes stays in L2 itself.  Each panel of B then serves all its rows at once and is
+// packed where a panel before was, in lines that L1 and L2 still have; a block of B's own size came back
+// from L3 to be overwritten.  1 to 6 % at 100 to 384 rows; of 1 MiB of A it lost as often as it won.
+constexpr index_t kLargestA = 768 * 1024;
+// A larger A is cut into blocks of that size, each of which packs B's panels anew, if B has at most so many bytes
+// (one thread of Zen 4, NN: 512 x 512 at 512 to 2048 rows 1.00 to 1.07 times as fast, 256 x 512 1.04 to 1.07, 640 x
+// 640 1.01 to 1.06, with a bias k = 16 to 128 at 2048 to 16384 rows 0.95 to 1.19; 960 x 960 0.93, 1024 x 1024 at 1024
+// rows 0.95; on two threads 1.01 in the mean).  Half as many where packing turns it (NT 784 x 256 1.02 to 1.04, 768 x
+// 768 0.97).  Not measured on Zen 5 and Ice Lake.
+constexpr index_t kMostRepacked = 2304 * 1024;
+// Tiles leave the next panel of B packed (gemm_beside.h) if its rows are contiguous.  Where a multiply-add takes two
+// cycles only if it comes from beyond L2: B is larger than that, or A is packed, which has L2 for itself (a smaller B:
+// 0.97 to 1.0; Emerald Rapids 1.04).  With fewer rows it is too much
+// work beside too few tiles (of 4 rows, at 16 and 28 of them: 0.8 to 0.94, 1.0); half tiles do not do it.
+constexpr index_t kLeastRowsToPackNext = 32;
+constexpr index_t kMostStepsHalved = 128;  // halves_tiles()
+constexpr index_t kFewRows = 4;            // row tiles
+constexpr index_t kPieceOfPanel = 128;
+constexpr index_t kLeastToTurn = 4;  // steps of k: a group of floats, two of doubles
+constexpr index_t kTwoSquares = 32;  // steps of k
+// From more rows than this, transposing B into panels costs less than taking C to scratch and back does: from 64
+// rows on up to 1.1 times as fast; at 32 rows the swap is 1.1 to 1.3 times as fast (Ice Lake).  With AVX2 packing is
+// 1.0 to 1.2 times as fast from 64 rows on (Zen 5).
+constexpr index_t kMostToSwap = 48;
+constexpr index_t kLeastToPackA = 32;  // steps: see choose_packing
+// Columns of A less than this apart, of few features, are read where they lie: a tile's steps share pages
+// and most lines, and 10 x 128 was 10 % slower packed.
+constexpr index_t kDense = 512;  // bytes
+
+// Elements between a register's boundary in memory and the first one of each row; 0 if rows differ.
+template <class T, class M>
+index_t past_boundary(const GemmKernels<T>& kern, const M& m) {
+  if (m.row_stride % kern.width != 0) return 0;
+  return static_cast<index_t>(reinterpret_cast<std::uintptr_t>(m.data) / sizeof(T)) % kern.width;
+}
+
+// Panels are cut as if so many columns came before, past_boundary() or none: all but the first start on a line then.
+// Arrays of NumPy start 16, 32 or 48 bytes past one more often than on it, and a load or a store across two lines counts
+// twice.  That is done for what a panel does most: reading B where it lies (512 x 512 at 8 rows: 103 GFLOP/s, and 145),
+// or writing C row by row.  Of two panels it would be too few.  Where a multiply-add takes two cycles (Zen 4) both lines of a
+// load fit beside it, and a register more a row costs more, as it does 256 columns a sixteenth, unless rows are a
+// page long (256 x 128 at 16 rows: 99 GFLOP/s, without 111; 256 x 1024 at 8 rows: 108, and 95).
+template <class T, class M>
+index_t columns_before(const GemmKernels<T>& kern, const M& m) {
+  if (double_pumped(kern) && m.row_stride * index_t{sizeof(T)} < kPageBytes) return 0;
+  return m.cols > 2 * kern.vectors * kern.width ? past_boundary(kern, m) : 0;
+}
+
+// B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
+// saves are then not worth its stores, of which Zen 4 makes a 64-byte one in two cycles (at 16 rows 92 %
+// of what it is unpacked, at 96 rows 97 %).  Rows of B that are a multiple of a page apart share few
+// sets of the caches: sooner packed.  Tiles of four rows read B twice as often: they feel a multiple of half a page,
+// and packing pays from three tiles on (one thread of Zen 4 with AVX2: 1024 x 1024 at 9 and 16 rows 45 and 72
+// GFLOP/s unpacked, 56 and 79 packed, at 8 rows 67 and 59; 512 x 512 at 32 rows 94 and 99).  So is B whose
+// loads are across two cache lines: all of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
+// those of the first of a few panels.
+//
+// A deep window hides loads across lines, up to six tiles, unless each row of a long k is in a page of its own (one
+// thread of Emerald Rapids, unpacked beside packed: 300 x 200 at 24 and 40 rows 1.05 and 1.10, 500 x 500 at 24 1.12, 1000
+// x 1000 0.94; 784 x 512 at 32, 40, 48 and 64 rows 1.2, 1.07, 1.0, 0.91, 784 x 256 at 24, 40, 64 and 96 1.08, 1.05, 0.92,
+// 0.89, 640 x 384 at 64 0.9).  Up to four of a B that L2 does not keep from one step of a training to the next (two
+// threads, a step of 48 rows with six: weights of 784 x 512 0.97, 512 x 1024 0.96, 256 x 256 1.01).
+template <class T>
+index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
+  if (double_pumped(kern)) {
+    // Loads across lines are hidden, stores are not (300 x 200 at 24 rows: 100 GFLOP/s packed, 110 unpacked).  Rows a
+    // page apart at 40, 48, 64 and 96 rows, unpacked beside packed: 1024 x 1024 1.03, 1.01, 1.01, 0.99, 2048 x 2048
+    // 1.13, 1.04, 0.99, 0.99.
+    return (b.row_stride * index_t{sizeof(T)} % kPageBytes == 0 ? 8 : 12) * kern.mr;
+  }
+  const bool crosses = b.row_stride % kern.width != 0;
+  if (deep(kern)) {
+    constexpr index_t kMostPages = 256, kKept = 512 * 1024;
+    if (crosses && pages_of<T>(b.rows, b.row_stride) > kMostPages) return 2 * kern.mr;
+    return (b.rows * b.cols * index_t{sizeof(T)} > kKept ? 4 : 6) * kern.mr;
+  }
+  if (crosses) return 2 * kern.mr;
+  if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
+  const index_t apart = b.row_stride * index_t{sizeof(T)};
+  if (kern.mr == 4 && apart % (kPageBytes / 2) == 0) return 2 * kern.mr;
+  if (apart % kPageBytes == 0) return 4 * kern.mr;
+  return lead != 0 ? 8 * kern.mr : 12 * kern.mr;
+}
+
+// The longest k with which C is computed row by row.  Half-width units take twice as long for the chains of a tile,
+// beside which the lines of C come in any order, but those of long rows sooner in this one (k = 24 to 48: 512 x 512,
+// 784 x 256, 640 x 384 1.02 to 1.05 times as fast as by panels, 1024 x 1024 1.05 to 1.07, 2048 x 320 0.99, 256 x 128
+// 0.96 to 1.01; Zen 4).  Long rows are worth it for longer in deep windows (Emerald Rapids, one thread and two, k = 64:
+// 1024 x 1024 1.04 to 1.07, 512 x 512 1.01 to 1.04, 1024 x 256 and 512 x 256 1.04 to 1.07, 784 x 512 1.00 to 1.02, 784 x
+// 256 0.99 to 1.01, 256 x 128 0.98; k = 96: 512 x 512 0.99 to 1.02, 784 x 256 0.98 to 1.00).
+template <class T>
+index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
+  constexpr index_t kSteps = 48, kFewSteps = 16;
+  const index_t most = kern.most_steps_by_rows;
+  const bool short_rows = std::abs(c.row_stride) * index_t{sizeof(T)} < kPageBytes / 4;
+  if (short_rows) return std::min(most, double_pumped(kern) ? kFewSteps : kSteps);
+  return deep(kern) ? most : std::min(most, kSteps);
+}
+
+// Whether tiles have half as many rows.  A tile of Zen 4 stores for two cycles a register: of 24 registers that came
+// in addition to the multiply-adds, of twelve it goes beside those of the next tile (the loop alone, C in L1: k = 8
+// 101 and 118 GFLOP/s, the peak, k = 16 113 and 118).  Its rows of B are then read twice as often, from L1 or soon
+// from L2: with k = 24 to 128 by panels 0.99 to 1.03 times as fast, with 256 0.99, B read where it lies 0.96.  k is a
+// block's.
+template <class T>
+bool halves_tiles(const GemmKernels<T>& kern, index_t k) {
+  return double_pumped(kern) && k <= kMostStepsHalved;
+}
+
+// For so many panels columns of A are read where they lie.  Where a multiply-add takes two cycles its loads are hidden
+// better than the copy pays (Zen 4, one and two threads, k = 64 to 2048: 256 x 128 1.02 to 1.08 times as fast, 300 x 200
+// 1.02 to 1.10, 784 x 256 1.00 to 1.06; of seven panels 2048 x 320 0.84 to 0.99).  Not of columns half a page apart or
+// a multiple of it, which share few sets (1024 x 256 with k = 512 0.89, 512 x 144 and 512 x 288 with k = 2048 0.79), nor
+// of an A much larger than L2 (300 x 200 with k = 4096 0.88 to 0.94, weights' gradients of 3.2 to 6.4 MB of x in the
+// fused block 0.95 to 1.04).  So they are by a deep window, while a tile's columns are in no more pages than the first
+// TLB keeps, or a third more (Emerald Rapids, one thread: 256 x 128 with k = 64 to 512 1.05 to 1.14, with 1024 0.83 to
+// 0.91; 784 x 256 with 64 and 128 1.08, with 512 0.89; 300 x 200 with 200 to 400 1.05 to 1.1, 640 x 384 with 100 and 200
+// 1.02 to 1.04).
+template <class T>
+index_t panels_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& a) {
+  constexpr index_t kLargest = 2560 * 1024, size = sizeof(T);
+  const bool streams = a.row_stride == 1 && a.col_stride * size % (kPageBytes / 2) != 0 &&
+                       a.rows * a.cols * size <= kLargest;
+  if (deep(kern)) {
+    constexpr index_t kMostPages = 128;
+    return streams && pages_of<T>(a.cols, a.col_stride) <= kMostPages ? 12 : 1;
+  }
+  return double_pumped(kern) && streams ? 6 : 1;
+}
+
+// Whether columns of A are packed for so many columns of C, if k and C's rows are not few.
+template <class T>
+bool packs_columns(const GemmKernels<T>& kern, const Matrix<const T>& a, index_t cols) {
+  return a.col_stride != 1 && cols > panels_unpacked(kern, a) * kern.vectors * kern.width;
+}
+
+// Contiguous rows a multiple of a page apart.
+template <class T>
+bool crowded(const Matrix<const T>& a) {
+  return a.col_stride == 1 && a.row_stride * index_t{sizeof(T)} % kPageBytes == 0;
+}
+
+// Whether each row tile turns B as it goes.  That saves the stores of a packed panel; its shuffles, again for
+// each tile, run beside the multiply-adds where those take two cycles: 784 x 256 at 8, 16, 33 and 64 rows 1.6,
+// 1.25, 1.12 and 1.0 times as fast as packed, with 32 steps at 16 and 32 rows 1.08 and 0.87 times; with fewer steps at
+// most 16 rows (128 x 10 at 1, 8 and 16 rows 1.6, 1.4, 1.25, 256 x 20 1.7 and 1.3 at 8 and 16; at 24 and more 0.65 to
+// 0.9; Zen 4).  Elsewhere they compete with them: one tile only.
+template <class T>
+bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
+  if (kern.turn_rows == 0 || b.col_stride == 1 || b.row_stride != 1) return false;
+  const bool many = double_pumped(kern) && b.rows >= 2 * kTwoSquares;
+  const index_t most = many ? kMostToSwap : kern.turn_rows;
+  return b.rows >= kLeastToTurn && c.rows <= most && c.cols >= kern.width;
+}
+
+// Whether the first row tile turns B and leaves it packed: its shuffles and stores then go beside the multiply-adds of
+// 8 rows.  Packed before, NT took 1.05 times as long at 56 to 128 rows, 1.01 at 256 to 2048, 0.98 to 1.08 with k = 32 to
+// 60 at 33 to 56, 1.0 to 1.2 at 17 to 32, and 0.97 to 1.17 with k = 5 to 28 at 17 to 48; first tiles of 16 rows were 0.74
+// to 1.03 times as fast (one thread of Zen 4).  Where shuffles compete with multiply-adds it took 1.02 to 1.19 times as
+// long at 24 to 64 rows, 1.01 to 1.06 at 96 to 200, 1.01 at 256 and 512 (one of Emerald Rapids).
+template <class T>
+bool turns_first_tile(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
+  return kern.turn_rows > 0 && b.col_stride != 1 && b.row_stride == 1 && b.rows >= kLeastToTurn &&
+         c.cols >= kern.width && c.rows > kern.turn_rows;
+}
+
+// Elements from a packed tile of A to the next.  pack_a() writes four lines of each in turn: of tiles a multiple
+// of a page apart, as kc of 128 makes them, all would fall into the same four sets of L1.
+template <class T>
+index_t packed_tile(const GemmKernels<T>& kern, index_t kc) {
+  constexpr index_t kApart = 256;  // bytes
+  return kern.mr * kc + kApart / index_t{sizeof(T)};
+}
+
+}  // namespace
+}  // namespace fastbn
