@@ -41,8 +41,10 @@
 // is a constant, and compilers leave longer loop bodies rolled.
 #if defined(__clang__)
 #define FASTBN_UNROLL _Pragma("unroll")
+#define FASTBN_UNROLL_BY_4 _Pragma("unroll 4")
 #else
 #define FASTBN_UNROLL _Pragma("GCC unroll 32")
+#define FASTBN_UNROLL_BY_4 _Pragma("GCC unroll 4")
 #endif
 
 namespace fastbn {
