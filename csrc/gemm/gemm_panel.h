@@ -37,18 +37,18 @@ FASTBN_INLINE index_t rows_of_tile(index_t left, index_t tall, bool linear) {
   return left < kGemmRows ? left : kGemmRows;
 }
 
-template <class T, int V, bool kPack, class Lanes>
+template <class T, int V, bool kInPlace, class Lanes>
 FASTBN_INLINE void tile_of_rows(const GemmBlock<T>& g, index_t rows, const T* a, index_t row,
                                 Lanes last, const Beside<T>& beside) {
   if constexpr (kTallRows<V> > kGemmRows) {
     if (rows == kTallRows<V>)
-      return tile<T, kTallRows<V>, V, kPack, false>(g, a, row, last, beside);
+      return tile<T, kTallRows<V>, V, kInPlace, false>(g, a, row, last, beside);
   }
   if constexpr (kTallWhereCrowded<V> > kGemmRows) {
     constexpr int kRows = kTallWhereCrowded<V>;
-    if (rows == kRows) return tile<T, kRows, V, kPack, false>(g, a, row, last, beside);
+    if (rows == kRows) return tile<T, kRows, V, kInPlace, false>(g, a, row, last, beside);
   }
-  tile_of_height<T, V, kPack>(g, rows, a, row, last, beside);
+  tile_of_height<T, V, kInPlace>(g, rows, a, row, last, beside);
 }
 
 template <class T>

@@ -113,10 +113,11 @@ FASTBN_INLINE index_t rows_ahead(index_t b_k) {
 // `step` n times, kBy4 written out four at a time.
 //
 // A step of the 8 x 48 tile is 40 instructions for 12 cycles of multiply-adds.  Where another thread has half of the
-// core's front end, the branch at the end of each step, and what it cuts off of a fetch, cost 3 to 7 % of a product
+// core's front end, the branch at the end of each step, and what it cuts off a fetch, cost 3 to 7 % of a product
 // that is alone as fast either way (Emerald Rapids beside a neighbour: 256 cubed 1.055, 512 cubed 1.03 to 1.05,
-// NT 784 x 256 at 512 rows 1.07, TN 784 x 256 with k = 128 1.035 times as fast; quiet 1.00 to 1.02).  Broadcasts of a
-// step that are loaded in the one before, four at a time, gained no more (written in assembly 1 to 2 %).
+// NT 784 x 256 at 512 rows 1.07, TN 784 x 256 with k = 128 1.035 times as fast, with AVX2 0.995 to 1.08; quiet 1.00 to
+// 1.02).  Broadcasts loaded four rows ahead, into the next step too, gained no more (written in assembly 1 to 2 %).
+// Tiles of fewer rows are the last of a block: code of its own for them would be a tenth of the library.
 template <bool kBy4, class Step>
 FASTBN_INLINE void repeat(index_t n, Step step) {
   if constexpr (kBy4) {
@@ -127,35 +128,37 @@ FASTBN_INLINE void repeat(index_t n, Step step) {
   }
 }
 
-// The chain of multiply-adds of a tile.  B read where it lies is left packed on the way, if g.pack_to says so:
+// The chain of multiply-adds of a tile.  B read where it lies is left packed on the way, if kPacks says so:
 // its stores go beside the arithmetic of this tile, so that packing costs no pass of its own; and as no hardware
-// prefetcher follows rows that are a page or more apart, each is asked for some rows ahead.
+// prefetcher follows rows that are a page or more apart, each is asked for some rows ahead.  (One loop for both, which
+// looked at every step whether to pack: 0.97 to 0.985 times as fast at 8 rows; Emerald Rapids.)
 //
 // The lines of C and of A that the next tile begins with are asked for meanwhile, one a step: neither the unfinished
 // sums that it loads first nor its stores wait for the cache below then, which was worth 5 to 10 % of the peak.  The
 // loops that ask are apart: a branch in a single loop, right in every step, cost 6 % (Ice Lake).  All lines at once,
 // before the loop, cost more than they gained: they filled the queue of misses in which A and B wait too.
-template <class T, int R, int V, Ahead kAhead, class Lanes>
+template <class T, int R, int V, Ahead kAhead, bool kPacks = false, class Lanes>
 FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const Beside<T>& beside,
                             Vec<T> (&acc)[R][V]) {
   constexpr index_t w = Vec<T>::kWidth, kLine = 64 / sizeof(T), kLinesOfA = 8;
-  constexpr bool kPacked = kAhead == Ahead::none;
+  constexpr bool kBy4 = !kPacks && R >= kGemmRows;
   const index_t k = g.k, a_k = g.a_k, b_k = g.b_k;
   RowsOfA<T, R> rows(a, g.a_row);
-  const T *b = g.b, *ahead = g.b + rows_ahead<T, kAhead>(b_k) * b_k;
+  const T* b = g.b;
   T* packed = g.pack_to;
+  index_t ahead = rows_ahead<T, kAhead>(b_k) * b_k;
+  opaque(ahead);
   const auto step = [&]() FASTBN_INLINE_LAMBDA {
     Vec<T> row[V];
     load_row<T, V>(b, last, row);
     if constexpr (kAhead != Ahead::none) {
       FASTBN_UNROLL
       for (int v = 0; v < V; ++v) {
-        const T* line = ahead + v * Vec<T>::kWidth;
+        const T* line = b + ahead + v * w;
         kAhead == Ahead::to_l2 ? prefetch_to_l2(line) : __builtin_prefetch(line);
-        if (packed) Vec<T>::store(packed + v * Vec<T>::kWidth, row[v]);
+        if (kPacks) Vec<T>::store(packed + v * w, row[v]);
       }
-      if (packed) opaque(packed += g.pack_width);
-      opaque(ahead += b_k);
+      if (kPacks) opaque(packed += g.pack_width);
     }
     FASTBN_UNROLL
     for (int i = 0; i < R; ++i) {
@@ -175,7 +178,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
     const T* line =
         !of_c ? beside.a + (l - lines_c) * kLine : beside.c + (l < V ? l * w : V * w - 1);
     const index_t row = of_c ? g.c_row : g.a_row;
-    repeat<kPacked>(R, [&]() FASTBN_INLINE_LAMBDA {
+    repeat<kBy4>(R, [&]() FASTBN_INLINE_LAMBDA {
       step();
       prefetch_to_l2(line);
       line += row;
@@ -189,17 +192,28 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
       const index_t apart = left / rows_left;
       left -= apart * rows_left;
       for (; rows_left > 0; --rows_left) {
-        repeat<kPacked>(apart, step);
+        repeat<kBy4>(apart, step);
         next.pack_row();
       }
     }
   }
-  repeat<kPacked>(left, step);
+  repeat<kBy4>(left, step);
+}
+
+// The same of B where the caller has it; of fewer rows none packs (gemm_args.h).
+template <class T, int R, int V, bool kPacks, class Lanes>
+FASTBN_INLINE void multiply_in_place(const GemmBlock<T>& g, const T* a, Lanes last,
+                                     const Beside<T>& beside, Vec<T> (&acc)[R][V]) {
+  if (crowds_l1<T>(g.b_k)) {
+    multiply<T, R, V, Ahead::to_l2, kPacks>(g, a, last, beside, acc);
+  } else {
+    multiply<T, R, V, Ahead::to_l1, kPacks>(g, a, last, beside, acc);
+  }
 }
 
 // R rows by V registers of C from `row` on, the last register in whole or in part.  kPlain: nothing
 // to resume or suspend, and the chains as they are make C.
-template <class T, int R, int V, bool kPack, bool kPlain, class Lanes>
+template <class T, int R, int V, bool kInPlace, bool kPlain, class Lanes>
 FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last,
                         const Beside<T>& beside) {
   Vec<T> acc[R][V];
@@ -209,12 +223,12 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
     for (int v = 0; v < V; ++v) acc[i][v] = Vec<T>::zero();
     if (!kPlain && g.resume) load_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
   }
-  if constexpr (!kPack) {
+  if constexpr (!kInPlace) {
     multiply<T, R, V, Ahead::none>(g, a, last, beside, acc);
-  } else if (crowds_l1<T>(g.b_k)) {
-    multiply<T, R, V, Ahead::to_l2>(g, a, last, beside, acc);
+  } else if (R >= kGemmRows && g.pack_to) {
+    multiply_in_place<T, R, V, R >= kGemmRows>(g, a, last, beside, acc);
   } else {
-    multiply<T, R, V, Ahead::to_l1>(g, a, last, beside, acc);
+    multiply_in_place<T, R, V, false>(g, a, last, beside, acc);
   }
   FASTBN_UNROLL
   for (int i = 0; i < R; ++i) {
@@ -242,12 +256,12 @@ FASTBN_INLINE void plain_tile(const GemmBlock<T>& g, const T* a, index_t row, La
 }
 
 // `rows` <= kGemmRows rows as one tile of their own height.
-template <class T, int V, bool kPack, class Lanes>
+template <class T, int V, bool kInPlace, class Lanes>
 void tile_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row, Lanes last,
                     const Beside<T>& beside) {
 #define FASTBN_CASE(R) \
   case R:              \
-    if constexpr (R <= kGemmRows) return tile<T, R, V, kPack, false>(g, a, row, last, beside)
+    if constexpr (R <= kGemmRows) return tile<T, R, V, kInPlace, false>(g, a, row, last, beside)
   switch (rows) {
     FASTBN_CASE(8);
     FASTBN_CASE(7);
