@@ -193,7 +193,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
       left -= apart * rows_left;
       for (; rows_left > 0; --rows_left) {
         repeat<kBy4>(apart, step);
-        next.pack_row();
+        next.template pack_row<V>();
       }
     }
   }
