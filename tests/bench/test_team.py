@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,24 +19,19 @@ from fastbn.bench.team import Settings, Team
 SMALL = Product("NN", 8, 8, 8, "8x8", 8)
 
 
-@pytest.fixture
-def small_team() -> Iterator[Team]:
+def test_a_case_is_timed_in_rounds() -> None:
     with Team(["fastbn", "numpy"], Settings(1, rounds=2, seconds=1e-4)) as made:
-        yield made
-
-
-def test_a_case_is_timed_in_rounds(small_team: Team) -> None:
-    for case in (SMALL, Normalization("backward", (8, 16))):
-        measurement = small_team.measure(case)
-        assert not measurement.failed
-        assert {name: len(times) for name, times in measurement.seconds.items()} == {
-            "fastbn": 2,
-            "numpy": 2,
-        }
-        assert all(0 < s < 10 for times in measurement.seconds.values() for s in times)
-    assert small_team.limits.level_of(1).bandwidth > 0
-    assert small_team.limits.level_of(1 << 50).name == "memory"
-    json.dumps(small_team.libraries, allow_nan=False)
+        for case in (SMALL, Normalization("backward", (8, 16))):
+            measurement = made.measure(case)
+            assert not measurement.failed
+            assert {name: len(times) for name, times in measurement.seconds.items()} == {
+                "fastbn": 2,
+                "numpy": 2,
+            }
+            assert all(0 < s < 10 for times in measurement.seconds.values() for s in times)
+        assert made.limits.level_of(1).bandwidth > 0
+        assert made.limits.level_of(1 << 50).name == "memory"
+        json.dumps(made.libraries, allow_nan=False)
 
 
 def test_the_best_of_repeated_limits_is_kept(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from fastbn.bench import ratios, team, watch
@@ -55,12 +53,6 @@ def test_a_machine_that_stays_slower_is_taken_for_what_it_is(
 
 
 # -- rounds ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_team() -> Iterator[Team]:
-    with Team(["fastbn", "numpy"], Settings(1, rounds=3, seconds=1e-4)) as made:
-        yield made
 
 
 def see(small_team: Team, monkeypatch: pytest.MonkeyPatch, *looks: Look) -> None:
@@ -130,7 +122,7 @@ def test_without_a_watcher_all_counts(small_team: Team) -> None:
     assert "disturbed rounds are taken for others" in small_team.warnings[-1]
 
 
-def test_what_is_forced_on_fastbn_does_not_change_the_machine() -> None:
+def test_what_is_forced_on_fastbn_does_not_change_the_machine(known_limits: None) -> None:
     forced = {"fastbn": {"FASTBN_TARGET": "scalar"}}
     with Team(["fastbn"], Settings(1, rounds=1, seconds=1e-4, environ=forced)) as made:
         assert made.target == "scalar"
@@ -138,7 +130,7 @@ def test_what_is_forced_on_fastbn_does_not_change_the_machine() -> None:
         assert "scalar" not in made._watcher.description["version"]
 
 
-def test_the_watcher_ends_with_the_team() -> None:
+def test_the_watcher_ends_with_the_team(known_limits: None) -> None:
     with Team(["fastbn"], Settings(1, rounds=1, seconds=1e-4)) as made:
         assert made._watcher is not None
         process = made._watcher._process
@@ -165,7 +157,7 @@ def test_a_library_that_fails_meanwhile_is_left_out(
     assert len(measurement.seconds["fastbn"]) == 3
 
 
-def test_one_thread_is_a_peer() -> None:
+def test_one_thread_is_a_peer(known_limits: None) -> None:
     """Whether two threads are ever slower can be asked, with no word of unequal threads."""
     with Team(["fastbn", "fastbn-1"], Settings(2, rounds=1, seconds=1e-4)) as made:
         assert [library["threads"] for library in made.libraries.values()] == [2, 1]
