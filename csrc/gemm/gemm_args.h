@@ -41,7 +41,7 @@ struct GemmBlock {
   const T* b;
   index_t b_k;
   // b_streams: b lies in memory as the caller has it: the first tile prefetches it and, if pack_to is
-  // not null, leaves it there in rows of pack_width for the other tiles; m is 2 * mr at least then.
+  // not null and the tile has mr rows at least, leaves it there in rows of pack_width for the other tiles.
   // b_turns: b's columns are contiguous, b_k is from one to the next, and each tile turns them; n may be any number,
   // and step p of row i of A is a[i * a_row + p * a_k] for any row.  With pack_to only the first tile does, of mr rows,
   // n being a panel's again and at least a register.

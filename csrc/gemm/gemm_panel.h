@@ -92,7 +92,7 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
     if (halves && rows > kHalfRows && (row > 0 || !g.b_streams)) rows = kHalfRows;
     if (row == 0 && g.b_streams) {
       tile_of_rows<T, V, true>(g, rows, a, row, last, beside(g, row, rows, packed_from));
-      if (g.pack_to) g.b = g.pack_to, g.b_k = g.pack_width;
+      if (g.pack_to && rows >= kGemmRows) g.b = g.pack_to, g.b_k = g.pack_width;
     } else if (plain && halves && rows == kHalfRows) {
       tile<T, kHalfRows, V, false, true>(g, a, row, last, {});
     } else if (plain && rows == kGemmRows) {

@@ -112,12 +112,12 @@ FASTBN_INLINE index_t rows_ahead(index_t b_k) {
 
 // `step` n times, kBy4 written out four at a time.
 //
-// A step of the 8 x 48 tile is 40 instructions for 12 cycles of multiply-adds.  Where another thread has half of the
-// core's front end, the branch at the end of each step, and what it cuts off a fetch, cost 3 to 7 % of a product
-// that is alone as fast either way (Emerald Rapids beside a neighbour: 256 cubed 1.055, 512 cubed 1.03 to 1.05,
-// NT 784 x 256 at 512 rows 1.07, TN 784 x 256 with k = 128 1.035 times as fast, with AVX2 0.995 to 1.08; quiet 1.00 to
-// 1.02).  Broadcasts loaded four rows ahead, into the next step too, gained no more (written in assembly 1 to 2 %).
-// Tiles of fewer rows are the last of a block: code of its own for them would be a tenth of the library.
+// A step of the 8 x 48 tile is 40 instructions for 12 cycles of multiply-adds.  Where another thread has the other half
+// of the core, the branch at the end of each step, and what it cuts off a fetch, cost 2 to 7 % of a product (Emerald
+// Rapids beside a neighbour: 256 cubed 1.055, 512 cubed 1.02 to 1.05, NT 784 x 256 at 512 rows 1.07, TN 784 x 256 with
+// k = 128 1.035 times as fast, with AVX2 0.995 to 1.08; alone 1.00 to 1.02).  Broadcasts loaded four rows ahead, into the
+// next step too, gained nothing more compiled, 1 to 2 % in assembly.  Tiles of fewer rows than kGemmRows go step by step:
+// they are few, and code of its own for each height would be a tenth of the library.
 template <bool kBy4, class Step>
 FASTBN_INLINE void repeat(index_t n, Step step) {
   if constexpr (kBy4) {
@@ -200,7 +200,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
   repeat<kBy4>(left, step);
 }
 
-// The same of B where the caller has it; of fewer rows none packs (gemm_args.h).
+// The same of B where the caller has it.
 template <class T, int R, int V, bool kPacks, class Lanes>
 FASTBN_INLINE void multiply_in_place(const GemmBlock<T>& g, const T* a, Lanes last,
                                      const Beside<T>& beside, Vec<T> (&acc)[R][V]) {
@@ -225,7 +225,7 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
   }
   if constexpr (!kInPlace) {
     multiply<T, R, V, Ahead::none>(g, a, last, beside, acc);
-  } else if (R >= kGemmRows && g.pack_to) {
+  } else if (R >= kGemmRows && g.pack_to) {  // fewer rows do not: gemm_args.h
     multiply_in_place<T, R, V, R >= kGemmRows>(g, a, last, beside, acc);
   } else {
     multiply_in_place<T, R, V, false>(g, a, last, beside, acc);

@@ -157,7 +157,7 @@ def test_a_library_that_fails_meanwhile_is_left_out(
     assert len(measurement.seconds["fastbn"]) == 3
 
 
-def test_one_thread_is_a_peer(known_limits: None) -> None:
+def test_one_thread_is_a_peer() -> None:
     """Whether two threads are ever slower can be asked, with no word of unequal threads."""
     with Team(["fastbn", "fastbn-1"], Settings(2, rounds=1, seconds=1e-4)) as made:
         assert [library["threads"] for library in made.libraries.values()] == [2, 1]

@@ -72,6 +72,18 @@ def test_same_bits(
     check_same_bits(run, cut, threads)
 
 
+def test_same_bits_where_a_part_ends_in_few_rows(
+    dtype: Any, cut: Cut, threads: Threads, target: str
+) -> None:
+    """A part of 361 rows in blocks of 176, those of the larger one: the last block has 9."""
+    a, b, *_ = drawn("NN", (881, 512, 1024), dtype)
+    threads(1)
+    expected = fastbn.matmul(a, b)
+    for shares in ((489, 351), (1, 85), (85, 1)):
+        cut(shares)
+        np.testing.assert_array_equal(fastbn.matmul(a, b), expected, err_msg=str(shares))
+
+
 @pytest.mark.parametrize("rows", [64, 256])  # one panel of columns to a thread, and several
 def test_block_same_bits(rows: int, cut: Cut, threads: Threads, target: str) -> None:
     rng = np.random.default_rng(0)

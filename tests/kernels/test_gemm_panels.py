@@ -49,6 +49,33 @@ def test_rows_of_a_stream_past_large_b(target, dtype, rng, threads, m, beta, tra
         np.testing.assert_array_equal(out, exact(a, b) + beta * c)
 
 
+# Of a last block of so many rows the first tile may have less than 8 or 4, and leaves B as it is.
+FEW = (5, 6, 7, 9, 10, 11, 12, 13, 14, 15)
+
+
+@pytest.mark.parametrize("few", FEW)
+def test_few_rows_past_a_block_in_scratch(target, dtype, rng, threads, few):
+    """192 rows a run, as unfinished sums wait in scratch, or all of a C in Fortran's order."""
+    threads(1)
+    for n, k, order, options in ((150, 1100, "C", {"beta": -2.0}), (150, 64, "F", {"bias": True})):
+        a = integers(rng, 192 + few, k, dtype=dtype)
+        b, bias = integers(rng, k, n, dtype=dtype), integers(rng, n, dtype=dtype)
+        c = integers(rng, 192 + few, n, dtype=dtype)
+        out = c.copy(order=order)
+        beta, has_bias = options.get("beta", 0.0), options.get("bias", False)
+        _core.gemm(a, b, out, beta=beta, bias=bias if has_bias else None)
+        np.testing.assert_array_equal(out, exact(a, b) + beta * c + bias * has_bias)
+
+
+def test_few_rows_past_a_block_of_a(target, dtype, rng, threads):
+    """Blocks of 192 rows of A, the last of 9 or more, or of 5 where tiles have 4 rows."""
+    threads(1)
+    n, k = 100, 4096 // np.dtype(dtype).itemsize
+    for m in (4233, 4236, 4238) if target in ("avx512", "neon") else (8837, 8838):
+        a, b = integers(rng, m, k, dtype=dtype), integers(rng, k, n, dtype=dtype)
+        np.testing.assert_array_equal(_core.gemm(a, b), exact(a, b))
+
+
 @pytest.mark.parametrize("rows", [*ROWS, 193, 225, 400])
 def test_packed_a(target, dtype, rng, threads, rows):
     """The first block of rows alone packs B, each panel in a place of its own."""
