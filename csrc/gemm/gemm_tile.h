@@ -110,18 +110,19 @@ FASTBN_INLINE index_t rows_ahead(index_t b_k) {
   return kAhead == Ahead::to_l2 && apart < kFar ? 32 : 16;
 }
 
-// `step` n times, kBy4 written out four at a time.
+// `step` n times, kBy2 written out two at a time.
 //
 // A step of the 8 x 48 tile is 40 instructions for 12 cycles of multiply-adds.  Where another thread has the other half
 // of the core, the branch at the end of each step, and what it cuts off a fetch, cost 2 to 7 % of a product (Emerald
 // Rapids beside a neighbour: 256 cubed 1.055, 512 cubed 1.02 to 1.05, NT 784 x 256 at 512 rows 1.07, TN 784 x 256 with
 // k = 128 1.035 times as fast, with AVX2 0.995 to 1.08; alone 1.00 to 1.02).  Broadcasts loaded four rows ahead, into the
-// next step too, gained nothing more compiled, 1 to 2 % in assembly.  Tiles of fewer rows than kGemmRows go step by step:
-// they are few, and code of its own for each height would be a tenth of the library.
-template <bool kBy4, class Step>
+// next step too, gained nothing more compiled, 1 to 2 % in assembly.  Four at a time were 1 % more, and a
+// third more of the time to compile.  Tiles of fewer rows than kGemmRows go step by step: they are few, and would be a
+// tenth of the library.
+template <bool kBy2, class Step>
 FASTBN_INLINE void repeat(index_t n, Step step) {
-  if constexpr (kBy4) {
-    FASTBN_UNROLL_BY_4
+  if constexpr (kBy2) {
+    FASTBN_UNROLL_BY_2
     for (; n > 0; --n) step();
   } else {
     for (; n > 0; --n) step();
@@ -141,7 +142,7 @@ template <class T, int R, int V, Ahead kAhead, bool kPacks = false, class Lanes>
 FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const Beside<T>& beside,
                             Vec<T> (&acc)[R][V]) {
   constexpr index_t w = Vec<T>::kWidth, kLine = 64 / sizeof(T), kLinesOfA = 8;
-  constexpr bool kBy4 = !kPacks && R >= kGemmRows;
+  constexpr bool kBy2 = !kPacks && R >= kGemmRows && w > 1;
   const index_t k = g.k, a_k = g.a_k, b_k = g.b_k;
   RowsOfA<T, R> rows(a, g.a_row);
   const T* b = g.b;
@@ -178,7 +179,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
     const T* line =
         !of_c ? beside.a + (l - lines_c) * kLine : beside.c + (l < V ? l * w : V * w - 1);
     const index_t row = of_c ? g.c_row : g.a_row;
-    repeat<kBy4>(R, [&]() FASTBN_INLINE_LAMBDA {
+    repeat<kBy2 && kAhead == Ahead::none>(R, [&]() FASTBN_INLINE_LAMBDA {
       step();
       prefetch_to_l2(line);
       line += row;
@@ -192,12 +193,12 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
       const index_t apart = left / rows_left;
       left -= apart * rows_left;
       for (; rows_left > 0; --rows_left) {
-        repeat<kBy4>(apart, step);
+        repeat<kBy2>(apart, step);
         next.template pack_row<V>();
       }
     }
   }
-  repeat<kBy4>(left, step);
+  repeat<kBy2>(left, step);
 }
 
 // The same of B where the caller has it.

@@ -38,13 +38,13 @@
 // For lambdas, whose attribute stands between the parameter list and the body.
 #define FASTBN_INLINE_LAMBDA __attribute__((always_inline))
 // Before a loop over a register tile: an array of registers stays in registers only if every index
-// is a constant, and compilers leave longer loop bodies rolled.  By four: a loop of any number of rounds.
+// is a constant, and compilers leave longer loop bodies rolled.  By two: a loop of any number of rounds.
 #if defined(__clang__)
 #define FASTBN_UNROLL _Pragma("unroll")
-#define FASTBN_UNROLL_BY_4 _Pragma("unroll 4")
+#define FASTBN_UNROLL_BY_2 _Pragma("unroll 2")
 #else
 #define FASTBN_UNROLL _Pragma("GCC unroll 32")
-#define FASTBN_UNROLL_BY_4 _Pragma("GCC unroll 4")
+#define FASTBN_UNROLL_BY_2 _Pragma("GCC unroll 2")
 #endif
 
 namespace fastbn {

@@ -68,12 +68,11 @@ def test_few_rows_past_a_block_in_scratch(target, dtype, rng, threads, few):
 
 
 def test_few_rows_past_a_block_of_a(target, dtype, rng, threads):
-    """Blocks of 192 rows of A, the last of 9 or more, or of 5 where tiles have 4 rows."""
+    """Blocks of 192 rows of A, the last of 9, or of 5 where tiles have 4 rows."""
     threads(1)
-    n, k = 100, 4096 // np.dtype(dtype).itemsize
-    for m in (4233, 4236, 4238) if target in ("avx512", "neon") else (8837, 8838):
-        a, b = integers(rng, m, k, dtype=dtype), integers(rng, k, n, dtype=dtype)
-        np.testing.assert_array_equal(_core.gemm(a, b), exact(a, b))
+    m, n, k = 4233 if target in ("avx512", "neon") else 8837, 96, 4096 // np.dtype(dtype).itemsize
+    a, b = integers(rng, m, k, dtype=dtype), integers(rng, k, n, dtype=dtype)
+    np.testing.assert_array_equal(_core.gemm(a, b), exact(a, b))
 
 
 @pytest.mark.parametrize("rows", [*ROWS, 193, 225, 400])
