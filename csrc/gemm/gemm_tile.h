@@ -116,9 +116,9 @@ FASTBN_INLINE index_t rows_ahead(index_t b_k) {
 // of the core, the branch at the end of each step, and what it cuts off a fetch, cost 2 to 7 % of a product (Emerald
 // Rapids beside a neighbour: 256 cubed 1.055, 512 cubed 1.02 to 1.05, NT 784 x 256 at 512 rows 1.07, TN 784 x 256 with
 // k = 128 1.035 times as fast, with AVX2 0.995 to 1.08; alone 1.00 to 1.02).  Broadcasts loaded four rows ahead, into the
-// next step too, gained nothing more compiled, 1 to 2 % in assembly.  Four at a time were 1 % more, and a
-// third more of the time to compile.  Tiles of fewer rows than kGemmRows go step by step: they are few, and would be a
-// tenth of the library.
+// next step too, gained nothing more compiled, 1 to 2 % in assembly.  Four at a time, which these
+// figures are of, are 1 % better in assembly, and the file took a quarter longer to compile.  Tiles of fewer rows than
+// kGemmRows go step by step: they are few, and would be a tenth of the library.
 template <bool kBy2, class Step>
 FASTBN_INLINE void repeat(index_t n, Step step) {
   if constexpr (kBy2) {
