@@ -128,6 +128,7 @@ class Part {
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
     GemmBlock<T> g;  // panels() sets what is not set here: zeroed as a whole it took 7 ns
     g.k = a.cols, g.lead = 0, g.wraps = false, g.columns = {}, g.a_streams = plan_.a_streams;
+    g.asks = plan_.asks;
     g.half_tiles = halves_tiles(kern_, a.cols);
     g.resume = resume, g.suspend = suspend;
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;

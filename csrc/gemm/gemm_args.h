@@ -11,6 +11,13 @@ using index_t = std::ptrdiff_t;
 
 constexpr index_t kPageBytes = 4096;
 
+// How the rows of a B that is read where it lies are asked for: asks_ahead().
+struct AsksAhead {
+  index_t rows;  // so many before they are read
+  bool to_l2;    // or to L1
+  bool by_all;   // by every row tile, or by the first alone
+};
+
 // One block C[m x n] = op(A[m x k] B[k x n]) with n at most one panel wide, nr = vectors * width, but for b_turns:
 //
 //            B, one panel: k rows of n <= nr elements, unit stride along n
@@ -46,6 +53,7 @@ struct GemmBlock {
   // and step p of row i of A is a[i * a_row + p * a_k] for any row.  With pack_to only the first tile does, of mr rows,
   // n being a panel's again and at least a register.
   bool b_streams, b_turns;
+  AsksAhead asks;  // of b_streams
   T* pack_to;
   index_t pack_width;
   T* c;

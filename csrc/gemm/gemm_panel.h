@@ -85,12 +85,13 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
   const bool crowded = g.a_row * index_t{sizeof(T)} % kPageBytes == 0;
   const index_t tall = plain || !linear ? kGemmRows : crowded ? kTallWhereCrowded<V> : kTallRows<V>;
   const bool halves = kMayHalve<T, V> && g.half_tiles && (!g.b_streams || g.pack_to);
+  const bool asks = g.b_streams && !g.pack_to && g.asks.by_all;
   const index_t packed_from = g.b_streams ? rows_of_tile(g.m, tall, linear) : 0;
   for (index_t row = 0, rows; row < g.m; row += rows) {
     const T* a = rows_of_a(g, row);
     rows = rows_of_tile(g.m - row, tall, linear);
     if (halves && rows > kHalfRows && (row > 0 || !g.b_streams)) rows = kHalfRows;
-    if (row == 0 && g.b_streams) {
+    if (row == 0 ? g.b_streams : asks) {
       tile_of_rows<T, V, true>(g, rows, a, row, last, beside(g, row, rows, packed_from));
       if (g.pack_to && rows >= kGemmRows) g.b = g.pack_to, g.b_k = g.pack_width;
     } else if (plain && halves && rows == kHalfRows) {

@@ -45,6 +45,7 @@ struct Plan {
   bool turn_b;   // B's columns are contiguous: each row tile turns them as it goes
   bool by_rows;  // C is computed in the order in which it lies: gemm_rows.h
   bool pack_a;
+  AsksAhead asks;   // if B is read where it lies, by the first tile at least
   bool a_streams;   // A comes from beyond L2
   bool packs_next;  // tiles leave the next panel of B packed: gemm_beside.h
   bool one_panel;   // each panel of B is packed where the one before was
@@ -62,6 +63,7 @@ struct Plan {
        const Matrix<T>& c, const GemmOptions<T>& options, const Grid& grid) {
     choose_packing(kern, a, b, c, options, grid);
     choose_blocks(kern, b, c);
+    asks = asks_ahead(kern, b);
     copy_c = c.col_stride != 1;
     partial_c = kc < a.cols && options.beta != T(0);
     // Rows per run: all, but where scratch for them grows with their number.
@@ -179,14 +181,8 @@ struct Plan {
       // some 32,000 doubles or 65,000 floats of a thread's part on: what is rounded up adds up).
       nc = std::min(nc, rounded_up(balanced_step(c.cols, kern.nc), kern.width));
     } else if (pack_b == PackB::never) {
-      if (c.rows <= kern.mr) {
-        kc = k;  // one row tile: B streams through once
-      } else if (b.row_stride * size >= kPageBytes / 2 && !double_pumped(kern)) {
-        // Rows of B that are far apart: so many that their pages fit the first TLB (64), and that a
-        // panel of them stays in L1, whose sets they would else crowd.  Zen 4 loses 1.05 to 1.25 by it; Emerald Rapids
-        // gains 1.3 to 1.45 at 16 to 64 rows of 784 x 512, 1.0 to 1.1 of 512 x 512.
-        kc = balanced_step(k, kPieceOfPanel);
-      }
+      // One row tile: B streams through once.
+      kc = c.rows <= kern.mr ? k : balanced_step(k, steps_in_place(kern, b));
     } else if (in_pieces(kern, c.rows)) {
       kc = balanced_step(k, kPieceOfPanel), nc = nr;
     } else if (!pack_a) {

@@ -39,6 +39,19 @@ bool deep(const GemmKernels<T>& kern) {
 
 constexpr index_t kL2OfDeep = 2 << 20;  // bytes, of the least one
 
+// From the first element of B to the last, in bytes.  Of an L2 of 2 MiB and 16 ways each 128 KiB of it take a way, however
+// few columns of it are read.
+template <class T>
+index_t span_of(const Matrix<const T>& b) {
+  return b.rows * std::abs(b.row_stride) * index_t{sizeof(T)};
+}
+
+// Rows that lie in two sets of L1 or in one, which keep 8 lines or 12 each.
+template <class T>
+bool crowds_l1(const Matrix<const T>& b) {
+  return b.row_stride * index_t{sizeof(T)} % (kPageBytes / 2) == 0;
+}
+
 // Pages that so many rows, so many elements apart, begin in.
 template <class T>
 index_t pages_of(index_t rows, index_t apart) {
@@ -62,7 +75,7 @@ constexpr index_t kMostRepacked = 2304 * 1024;
 constexpr index_t kLeastRowsToPackNext = 32;
 constexpr index_t kMostStepsHalved = 128;  // halves_tiles()
 constexpr index_t kFewRows = 4;            // row tiles
-constexpr index_t kPieceOfPanel = 128;
+constexpr index_t kPieceOfPanel = 128, kLeastPiece = 64;
 constexpr index_t kLeastToTurn = 4;  // steps of k: a group of floats, two of doubles
 constexpr index_t kTwoSquares = 32;  // steps of k
 // From more rows than this, transposing B into panels costs less than taking C to scratch and back does: from 64
@@ -102,11 +115,12 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 // loads are across two cache lines: all of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
 // those of the first of a few panels.
 //
-// A deep window hides loads across lines, up to six tiles, unless each row of a long k is in a page of its own (one
-// thread of Emerald Rapids, unpacked beside packed: 300 x 200 at 24 and 40 rows 1.05 and 1.10, 500 x 500 at 24 1.12, 1000
-// x 1000 0.94; 784 x 512 at 32, 40, 48 and 64 rows 1.2, 1.07, 1.0, 0.91, 784 x 256 at 24, 40, 64 and 96 1.08, 1.05, 0.92,
-// 0.89, 640 x 384 at 64 0.9).  Up to four of a B that L2 does not keep from one step of a training to the next (two
-// threads, a step of 48 rows with six: weights of 784 x 512 0.97, 512 x 1024 0.96, 256 x 256 1.01).
+// A deep window hides loads across lines, up to six tiles (one thread of Emerald Rapids, unpacked beside packed: 300 x
+// 200 at 24 and 40 rows 1.05 and 1.10, 784 x 256 at 24, 40, 64 and 96 1.08, 1.05, 0.92, 0.89).  Of a B that L2 does not
+// keep from one step of a training to the next, five are read at half of L2's pace and asked for in time: 784 x 512, 512 x
+// 784, 1024 x 512 and 1024 x 1024 at 40 rows 1.05 to 1.13, at 48 0.98 to 1.01.  Four, if rows are more than a page apart
+// (512 x 2048 at 40 rows 0.93) or cross lines and have pages of their own (600 x 600 and 1000 x 1000 at 24 1.03 to
+// 1.15, at 40 1.03 and 0.9, 600 x 600 at 48 0.85).
 template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
   if (double_pumped(kern)) {
@@ -117,9 +131,10 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
   }
   const bool crosses = b.row_stride % kern.width != 0;
   if (deep(kern)) {
-    constexpr index_t kMostPages = 256, kKept = 512 * 1024;
-    if (crosses && pages_of<T>(b.rows, b.row_stride) > kMostPages) return 2 * kern.mr;
-    return (b.rows * b.cols * index_t{sizeof(T)} > kKept ? 4 : 6) * kern.mr;
+    constexpr index_t kMostPages = 256, kKept = 512 * 1024, size = sizeof(T);
+    const bool spread = crosses && pages_of<T>(b.rows, b.row_stride) > kMostPages;
+    if (b.rows * b.cols * size <= kKept && !spread) return 6 * kern.mr;
+    return (spread || b.row_stride * size > kPageBytes ? 4 : 5) * kern.mr;
   }
   if (crosses) return 2 * kern.mr;
   if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
@@ -127,6 +142,47 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
   if (kern.mr == 4 && apart % (kPageBytes / 2) == 0) return 2 * kern.mr;
   if (apart % kPageBytes == 0) return 4 * kern.mr;
   return lead != 0 ? 8 * kern.mr : 12 * kern.mr;
+}
+
+// How rows of B that are read where they lie are asked for.  Those that crowd L1 drive one another out there if they are
+// asked for early, and four rows ahead is too late for L3: L2 has room for them, and from there loads are in time
+// unasked.  1024 x 1024 at 8 rows, one thread of Zen 4: with AVX2 52 GFLOP/s with 16 rows asked for to L1, 71 with 32 to
+// L2; with AVX-512 104 with 4 to L1 and 107.  2048 x 2048: 29 and 48, 58 and 105.  Distances of 16 to 64 in L2 differ
+// little up to 1024 columns; 8 lost 4 to 44 %.  Far apart few sets of L2 have them all: of an L2 of 8 ways and 1 MiB
+// those of rows 32 KiB apart keep 32 lines.  So 16 are asked for from there on, a rule of thumb (256 x 8192 and 256 x
+// 16384 with AVX2 at 8 and 16 rows 0.87 to 1.34 times as fast as with 32, with AVX-512 0.96 to 1.03; at 512 x 4096 0.74
+// to 1.06).
+//
+// Deep cores have an L1 of 12 ways, which keeps 8 such rows ahead: into it they are 1.02 to 1.05 times as fast for 512 x
+// 512 at 8 rows, 1.15 for 512 x 1024, 1.02 to 1.1 for 1024 x 1024 and 2048 x 2048, 1.1 for 512 x 4096 (doubles 1.05 to 1.17;
+// 6 and 10 ahead differ little, 12 lose 3 to 10 % of it).  A B that L2 does not keep beside the rest is asked for by
+// every tile (1024 x 1024 at 16 and 24 rows 1.05 to 1.1, 2048 x 2048 1.1, 600 x 600 and 1000 x 1000 1.04; 784 x 256
+// and 512 x 512, which it keeps, 0.96 to 1.0; one thread of Emerald Rapids).
+template <class T>
+AsksAhead asks_ahead(const GemmKernels<T>& kern, const Matrix<const T>& b) {
+  constexpr index_t kFar = 32 * 1024;  // bytes
+  const bool crowds = crowds_l1(b);
+  if (deep(kern)) return {crowds ? 8 : 16, false, crowds || span_of(b) > kL2OfDeep / 2};
+  const bool far = std::abs(b.row_stride) * index_t{sizeof(T)} >= kFar;
+  return {crowds && !far ? 32 : 16, crowds, false};
+}
+
+// For more than one row tile, B that lies half a page or more from row to row is read where it lies in pieces of so
+// many steps: their pages fit the first TLB (64), and a panel of them stays in L1, whose sets they would else crowd.
+// Zen 4 loses 1.05 to 1.25 by it.  So do deep cores, but where rows crowd L1 and L2 does not keep them: there a piece
+// takes four ways of L2 (one thread of Emerald Rapids, beside pieces of 128: 512 x 512 at 16 to 32 rows 1.05 to 1.1 in
+// one, 784 x 512 and 1024 x 512 in pieces of 256 1.03 to 1.05 and in one 0.75 to 0.95, 1024 x 1024 in pieces of 256 0.9 to
+// 1.0; 256 x 784 in one 1.06 to 1.09, 400 x 784, 600 x 600 and 1000 x 1000 1.04 to 1.09).
+template <class T>
+index_t steps_in_place(const GemmKernels<T>& kern, const Matrix<const T>& b) {
+  const index_t apart = std::abs(b.row_stride) * index_t{sizeof(T)};
+  if (deep(kern)) {
+    const bool crowds = crowds_l1(b) && span_of(b) > kL2OfDeep / 2;
+    return crowds
+               ? std::min<index_t>(std::max<index_t>(kL2OfDeep / 4 / apart, kLeastPiece), kern.kc)
+               : kern.kc;
+  }
+  return apart >= kPageBytes / 2 && !double_pumped(kern) ? kPieceOfPanel : kern.kc;
 }
 
 // The longest k with which C is computed row by row.  Half-width units take twice as long for the chains of a tile,

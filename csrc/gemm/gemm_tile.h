@@ -83,32 +83,8 @@ FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&
   store_row<T, V>(c, last, row);
 }
 
-// How a tile asks for the rows of B that come.
-enum class Ahead {
-  none,   // B is packed: prefetchers follow
-  to_l1,  // rows of B where the caller has it
-  to_l2   // such rows that crowd L1
-};
-
-// Rows of B a multiple of half a page apart lie in two sets of L1 or in one, which keep 8 or 12 lines each.  Rows
-// asked for early drive one another out there, and four rows ahead is too late for L3: L2 has room for them, and
-// from there loads are in time unasked.  1024 x 1024 at 8 rows, one thread of Zen 4: with AVX2 52 GFLOP/s with 16
-// rows asked for to L1, 71 with 32 to L2; with AVX-512 104 with 4 to L1 and 107.  2048 x 2048: 29 and 48, 58 and 105.
-// Distances of 16 to 64 in L2 differ little up to 1024 columns; 8 lost 4 to 44 %.  Far apart few sets of L2 have them
-// all: of an L2 of 8 ways and 1 MiB those of rows 32 KiB apart keep 32 lines.  So 16 are asked for from there on, a
-// rule of thumb (256 x 8192 and 256 x 16384 with AVX2 at 8 and 16 rows 0.87 to 1.34 times as fast as with 32, with
-// AVX-512 0.96 to 1.03; at 512 x 4096 0.74 to 1.06).
-template <class T>
-FASTBN_INLINE bool crowds_l1(index_t b_k) {
-  return b_k * index_t{sizeof(T)} % (kPageBytes / 2) == 0;
-}
-
-template <class T, Ahead kAhead>
-FASTBN_INLINE index_t rows_ahead(index_t b_k) {
-  constexpr index_t kFar = 32 * 1024;  // bytes
-  const index_t apart = (b_k < 0 ? -b_k : b_k) * index_t{sizeof(T)};
-  return kAhead == Ahead::to_l2 && apart < kFar ? 32 : 16;
-}
+// The cache that a tile asks for the rows of B that come: none if B is packed, which prefetchers follow.
+enum class Ahead { none, to_l1, to_l2 };
 
 // `step` n times, kBy2 written out two at a time.
 //
@@ -147,7 +123,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
   RowsOfA<T, R> rows(a, g.a_row);
   const T* b = g.b;
   T* packed = g.pack_to;
-  index_t ahead = rows_ahead<T, kAhead>(b_k) * b_k;
+  index_t ahead = g.asks.rows * b_k;
   opaque(ahead);
   const auto step = [&]() FASTBN_INLINE_LAMBDA {
     Vec<T> row[V];
@@ -205,7 +181,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
 template <class T, int R, int V, bool kPacks, class Lanes>
 FASTBN_INLINE void multiply_in_place(const GemmBlock<T>& g, const T* a, Lanes last,
                                      const Beside<T>& beside, Vec<T> (&acc)[R][V]) {
-  if (crowds_l1<T>(g.b_k)) {
+  if (g.asks.to_l2) {
     multiply<T, R, V, Ahead::to_l2, kPacks>(g, a, last, beside, acc);
   } else {
     multiply<T, R, V, Ahead::to_l1, kPacks>(g, a, last, beside, acc);
