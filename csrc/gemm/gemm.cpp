@@ -130,7 +130,7 @@ class Part {
     g.k = a.cols, g.lead = 0, g.wraps = false, g.columns = {}, g.a_streams = plan_.a_streams;
     g.asks = plan_.asks;
     g.half_tiles = halves_tiles(kern_, a.cols);
-    g.resume = resume, g.suspend = suspend;
+    g.resume = resume, g.suspend = suspend, g.plain = is_plain(options_);
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
     g.columns_of_rows = transposed_;
     g.c_row = c.row_stride;

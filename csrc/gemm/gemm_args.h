@@ -61,6 +61,7 @@ struct GemmBlock {
   T* partial;
   index_t partial_row;
   bool resume, suspend;
+  bool plain;  // finished chains make C as they are
   // What the block after this one begins with, for the last tile to ask for, or null.  a_streams: A comes from beyond
   // L2, and every tile asks for the rows of the next.
   const T *after_c, *after_a;

@@ -80,7 +80,7 @@ template <class T, int V, class Lanes>
 void tiles(const GemmBlock<T>& block, Lanes last) {
   GemmBlock<T> g = block;
   // With a short k what surrounds the chain of a tile costs as much as the chain.
-  const bool plain = !g.resume && !g.suspend && is_plain(g) && g.k <= kShortK;
+  const bool plain = !g.resume && !g.suspend && g.plain && g.k <= kShortK;
   const bool linear = g.a_tile == kGemmRows * g.a_row;
   const bool crowded = g.a_row * index_t{sizeof(T)} % kPageBytes == 0;
   const index_t tall = plain || !linear ? kGemmRows : crowded ? kTallWhereCrowded<V> : kTallRows<V>;

@@ -18,6 +18,13 @@ struct Grid {
   int rows, cols;
 };
 
+// Whether finished chains make C as they are.
+template <class T>
+bool is_plain(const GemmOptions<T>& options) {
+  return options.alpha == T(1) && options.beta == T(0) && !options.columns.bias &&
+         !options.columns.scale && !options.relu;
+}
+
 // Whether a part of C, one of `grid`, is computed row by row: gemm_rows.h.  All panels of B are packed before, which a
 // few row tiles do not repay (32 to 56 rows of 256 to 1000 columns, one thread: k = 8 1.05 to 1.12 times as fast as by
 // panels, k = 16 0.95 to 1.03, 24 0.92 to 1.0), unless threads share C's rows out (two of Zen 4, 100 x 1000 and 64 x 512
@@ -26,10 +33,8 @@ struct Grid {
 template <class T>
 bool goes_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k,
                   const GemmOptions<T>& options, const Grid& grid) {
-  const bool plain = options.alpha == T(1) && options.beta == T(0) && !options.columns.bias &&
-                     !options.columns.scale && !options.relu;
   const index_t least = grid.rows > 1 || k <= 8 ? 4 : 8;  // row tiles
-  return plain && k > 0 && k <= most_steps_by_rows(kern, c) && grid.cols == 1 &&
+  return is_plain(options) && k > 0 && k <= most_steps_by_rows(kern, c) && grid.cols == 1 &&
          c.rows >= least * kern.mr && c.cols > kern.vectors * kern.width;
 }
 

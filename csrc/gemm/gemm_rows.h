@@ -68,11 +68,7 @@ template <class T, int R, int V>
 FASTBN_INLINE void wrapped_tile(const GemmBlock<T>& g, const T* a, index_t row, T* end_of_row) {
   constexpr index_t w = Vec<T>::kWidth;
   Vec<T> acc[R][V];
-  FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) {
-    FASTBN_UNROLL
-    for (int v = 0; v < V; ++v) acc[i][v] = Vec<T>::zero();
-  }
+  zero(acc);
   multiply<T, R, V, Ahead::none>(g, a, AllLanes<T>{}, {}, acc);
   const auto ends = less(Vec<T>::load(kLanes<T>), Vec<T>::broadcast(static_cast<T>(g.lead)));
   Vec<T> before = Vec<T>::load(end_of_row);

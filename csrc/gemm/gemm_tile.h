@@ -37,17 +37,32 @@ FASTBN_INLINE void store_row(T* p, Lanes last, const Vec<T> (&row)[V]) {
   last.store(p + (V - 1) * Vec<T>::kWidth, row[V - 1]);
 }
 
+template <class T, int R, int V>
+FASTBN_INLINE void zero(Vec<T> (&rows)[R][V]) {
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) {
+    FASTBN_UNROLL
+    for (int v = 0; v < V; ++v) rows[i][v] = Vec<T>::zero();
+  }
+}
+
+template <class T, int R, int V, class Lanes>
+FASTBN_INLINE void load_rows(const T* p, index_t apart, Lanes last, Vec<T> (&rows)[R][V]) {
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) load_row<T, V>(p + i * apart, last, rows[i]);
+}
+
+template <class T, int R, int V, class Lanes>
+FASTBN_INLINE void store_rows(T* p, index_t apart, Lanes last, const Vec<T> (&rows)[R][V]) {
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) store_row<T, V>(p + i * apart, last, rows[i]);
+}
+
 // The epilogue from column j on.
 template <class T>
 FASTBN_INLINE GemmColumns<T> from_column(const GemmColumns<T>& c, index_t j) {
   return {c.bias ? c.bias + j : nullptr, c.mean ? c.mean + j : nullptr,
           c.scale ? c.scale + j : nullptr, c.shift ? c.shift + j : nullptr};
-}
-
-// Whether finished chains make C as they are.
-template <class T>
-FASTBN_INLINE bool is_plain(const GemmBlock<T>& g) {
-  return g.alpha == T(1) && g.beta == T(0) && !g.columns.bias && !g.columns.scale && !g.relu;
 }
 
 // c = activation(columns(alpha * chain + beta * c)) for one row of a tile.  The normalization's
@@ -190,15 +205,19 @@ FASTBN_INLINE void multiply_in_place(const GemmBlock<T>& g, const T* a, Lanes la
 
 // R rows by V registers of C from `row` on, the last register in whole or in part.  kPlain: nothing
 // to resume or suspend, and the chains as they are make C.
+//
+// Chains that are left as they are, in C or unfinished, are stored without a look at the epilogue in each row (k = 64 to
+// 128: 1.01 to 1.02 times as fast, at 24 rows 1.02 to 1.05, 256 cubed 1.005; Emerald Rapids).
 template <class T, int R, int V, bool kInPlace, bool kPlain, class Lanes>
 FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last,
                         const Beside<T>& beside) {
   Vec<T> acc[R][V];
-  FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) {
-    FASTBN_UNROLL
-    for (int v = 0; v < V; ++v) acc[i][v] = Vec<T>::zero();
-    if (!kPlain && g.resume) load_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
+  T* const partial = g.partial + row * g.partial_row;
+  T* const c = g.c + row * g.c_row;
+  if (!kPlain && g.resume) {
+    load_rows(partial, g.partial_row, last, acc);
+  } else {
+    zero(acc);
   }
   if constexpr (!kInPlace) {
     multiply<T, R, V, Ahead::none>(g, a, last, beside, acc);
@@ -207,15 +226,12 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
   } else {
     multiply_in_place<T, R, V, false>(g, a, last, beside, acc);
   }
-  FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) {
-    if (kPlain) {
-      store_row<T, V>(g.c + (row + i) * g.c_row, last, acc[i]);
-    } else if (g.suspend) {
-      store_row<T, V>(g.partial + (row + i) * g.partial_row, last, acc[i]);
-    } else {
-      finish_row<T, V>(g, g.c + (row + i) * g.c_row, last, acc[i]);
-    }
+  if (kPlain || g.suspend || g.plain) {
+    const bool unfinished = !kPlain && g.suspend;
+    store_rows(unfinished ? partial : c, unfinished ? g.partial_row : g.c_row, last, acc);
+  } else {
+    FASTBN_UNROLL
+    for (int i = 0; i < R; ++i) finish_row<T, V>(g, c + i * g.c_row, last, acc[i]);
   }
 }
 

@@ -278,7 +278,7 @@ void finish_chain(const GemmBlock<T>& g, index_t i, index_t j, Lanes lanes, cons
 // after them is compiled once for all numbers of rows.
 template <class T>
 bool chains_in_memory(const GemmBlock<T>& g) {
-  return !g.suspend && !is_plain(g);
+  return !g.suspend && !g.plain;
 }
 
 // Rows of C from `row` on by whole registers of columns from column j on, at most a panel of them if by way of memory.
