@@ -127,7 +127,7 @@ class Part {
   void step(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
     GemmBlock<T> g;  // panels() sets what is not set here: zeroed as a whole it took 7 ns
-    g.k = a.cols, g.lead = 0, g.wraps = false, g.columns = {}, g.a_streams = plan_.a_streams;
+    g.k = a.cols, g.lead = lead(b.cols), g.columns = {}, g.a_streams = plan_.a_streams;
     g.asks = plan_.asks;
     g.half_tiles = halves_tiles(kern_, a.cols);
     g.resume = resume, g.suspend = suspend, g.plain = is_plain(options_);
@@ -182,6 +182,7 @@ class Part {
     bool is_packed = i > 0 && !(plan_.one_panel && count > 1);
     for (int q = 0; q < count; ++q) {
       const Panel here = panel(b, count, q);
+      g.wraps = plan_.wraps && q == 0;
       set_b(g, b, here, is_packed);
       if (plan_.by_rows) continue;
       g.c = c.data + i * c.row_stride + here.begin;
@@ -197,7 +198,7 @@ class Part {
       if (g.next_to) is_packed = true;
     }
     if (plan_.by_rows) {
-      g.b = b_, g.n = c.cols, g.lead = lead(c.cols), g.wraps = plan_.wraps;
+      g.b = b_, g.n = c.cols, g.wraps = plan_.wraps;
       g.c = g.partial = c.data + i * c.row_stride;
       kern_.rows(g);
     }
@@ -211,9 +212,10 @@ class Part {
     // A tile that turns and packs is a whole one of whole registers.
     const bool turns_first =
         plan_.pack_b == PackB::turned_on_the_way && g.m >= kern_.mr && g.n >= kern_.width;
-    const bool on_the_way = !is_packed && (plan_.pack_b == PackB::on_the_way || turns_first);
+    const bool on_the_way =
+        !is_packed && !g.wraps && (plan_.pack_b == PackB::on_the_way || turns_first);
     g.b_streams = plan_.pack_b == PackB::never || on_the_way;
-    g.b_turns = plan_.turn_b || (!is_packed && turns_first);
+    g.b_turns = plan_.turn_b || (!is_packed && !g.wraps && turns_first);
     g.pack_to = on_the_way ? here.packed : nullptr;
     if (g.b_streams) {
       g.b = from, g.b_k = g.b_turns ? b.col_stride : b.row_stride;

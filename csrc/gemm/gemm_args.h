@@ -40,8 +40,8 @@ struct AsksAhead {
 template <class T>
 struct GemmBlock {
   index_t m, n, k;
-  index_t lead;     // for rows() alone
-  bool wraps;       // for rows() alone: B's last `lead` columns come before its first
+  index_t lead;     // for rows(), and where B wraps
+  bool wraps;       // B's last `lead` columns come before its first: gemm_wrap.h
   bool half_tiles;  // tiles of half the rows, where their stores would show: halves_tiles()
   const T* a;
   index_t a_row, a_k, a_tile;

@@ -5,6 +5,7 @@
 #include "gemm/gemm_args.h"
 #include "gemm/gemm_tile.h"
 #include "gemm/gemm_turn.h"
+#include "gemm/gemm_wrap.h"
 #include "simd/vec.h"
 
 namespace fastbn {
@@ -49,31 +50,6 @@ FASTBN_INLINE void tile_of_rows(const GemmBlock<T>& g, index_t rows, const T* a,
     if (rows == kRows) return tile<T, kRows, V, kInPlace, false>(g, a, row, last, beside);
   }
   tile_of_height<T, V, kInPlace>(g, rows, a, row, last, beside);
-}
-
-template <class T>
-FASTBN_INLINE const T* rows_of_a(const GemmBlock<T>& g, index_t row) {
-  return g.a + row / kGemmRows * g.a_tile + row % kGemmRows * g.a_row;
-}
-
-// What the tile of `rows` rows from `row` on does beside its multiply-adds.  Rows of the next panel are packed by tiles
-// of kGemmRows rows at least: not by the last two.
-template <class T>
-FASTBN_INLINE Beside<T> beside(const GemmBlock<T>& g, index_t row, index_t rows,
-                               index_t packed_from) {
-  Beside<T> todo;
-  const index_t after = row + rows;
-  if (after >= g.m) {
-    todo.c = g.after_c, todo.a = g.after_a;
-  } else if (after + rows <= g.m) {
-    todo.c = g.c + after * g.c_row, todo.a = g.a_streams ? rows_of_a(g, after) : nullptr;
-  }
-  if (g.next_to) {
-    const index_t end = g.m - 2 * kGemmRows;
-    todo.p = packed_beside(g, packed_from, end, row);
-    todo.p_end = packed_beside(g, packed_from, end, after);
-  }
-  return todo;
 }
 
 template <class T, int V, class Lanes>
@@ -141,6 +117,7 @@ void tiles_of_panel(const GemmBlock<T>& g) {
 
 template <class T>
 void gemm_block(const GemmBlock<T>& g) {
+  if (g.wraps) return wrapped_panel(g);
   if (!g.b_turns) return tiles_of_panel(g);
   if (!g.pack_to) return turn_block(g);
   tiles_of_panel(turn_first_tile(g));

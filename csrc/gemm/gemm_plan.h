@@ -55,8 +55,8 @@ struct Plan {
   bool packs_next;  // tiles leave the next panel of B packed: gemm_beside.h
   bool one_panel;   // each panel of B is packed where the one before was
   index_t
-      lead;  // columns_before() of B that is not packed, or of C by rows: past_boundary() if B wraps
-  bool wraps;      // B's last columns come before its first: gemm_rows.h
+      lead;  // columns_before() of B that is not packed, or of C by rows: past_boundary() of C if B wraps
+  bool wraps;      // B's last columns come before its first: gemm_wrap.h
   bool copy_c;     // C's columns are not contiguous: blocks of it are computed in scratch
   bool partial_c;  // C cannot hold unfinished sums, since beta wants its old values at the end
   index_t kc, mc, nc, rows;
@@ -136,6 +136,7 @@ struct Plan {
     }
     wraps = false;
     if (by_rows && c.col_stride == 1) choose_lead(kern, c);
+    if (wraps_panels(kern, c, k, options)) lead = past_boundary(kern, c), wraps = true;
     // A is read well where it lies if its rows are contiguous.  Its columns are not: each step of a tile
     // needs half a cache line of another part of a page, or of another page, and those of a long k evict
     // one another before the second panel needs them (512 x 512 x 1024: 60 GFLOP/s, packed 117; with 32
@@ -159,6 +160,15 @@ struct Plan {
       // The first panel and the last are cut: of up to four that costs more than the lines of the rest.
       lead = columns_before(kern, c);
     }
+  }
+
+  // Whether the first of the panels that C is computed by wraps.
+  template <class T>
+  bool wraps_panels(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k,
+                    const GemmOptions<T>& options) const {
+    return !by_rows && !turn_b && pack_b != PackB::never && is_plain(options) &&
+           wrapping_pays(kern, c, k) && c.col_stride == 1 && c.row_stride == c.cols &&
+           c.cols <= kern.nc && past_boundary(kern, c) > 0;
   }
 
   // Whether B may be packed once for each block of rows.

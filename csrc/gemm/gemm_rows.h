@@ -18,16 +18,13 @@
 
 #include "gemm/gemm_args.h"
 #include "gemm/gemm_tile.h"
+#include "gemm/gemm_wrap.h"
 #include "simd/vec.h"
 
 namespace fastbn {
 namespace {
 
 constexpr int kMostStepsByRows = 64;
-
-// 0, 1, 2, ... as floating-point numbers, for all lanes of the widest register.
-template <class T>
-constexpr T kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 // The panel of B that is V registers wide, from register r on, and the C that it makes, from column j on.
 template <class T, int V>
@@ -52,55 +49,6 @@ FASTBN_INLINE void tile_of_row(const GemmBlock<T>& g, const T* a, index_t rows, 
   } else {
     plain_tile<T, V>(panel_from<T, V>(g, r, j), a, row, AllLanes<T>{});
   }
-}
-
-// Where rows of C follow one another without a gap and are whole registers long, but start `lead` elements past a
-// register's boundary in memory, B wraps: its last `lead` columns are packed before its first ones.
-//
-//   memory of C    |    ....|........|........|eeee....|........|........|eeee      e: the end of the row before
-//   registers           0        1        2        0        1        2
-//                       row 0                      row 1
-//
-// Register 0 of each row then has the end of that row in its first lanes, and what is stored is the end of the row before
-// and the beginning of this one: whole lines each time.  Half a line costs more than it seems: L1 fetches from L2 what
-// the other half may have, but nothing before a store of a whole line.
-template <class T, int R, int V>
-FASTBN_INLINE void wrapped_tile(const GemmBlock<T>& g, const T* a, index_t row, T* end_of_row) {
-  constexpr index_t w = Vec<T>::kWidth;
-  Vec<T> acc[R][V];
-  zero(acc);
-  multiply<T, R, V, Ahead::none>(g, a, AllLanes<T>{}, {}, acc);
-  const auto ends = less(Vec<T>::load(kLanes<T>), Vec<T>::broadcast(static_cast<T>(g.lead)));
-  Vec<T> before = Vec<T>::load(end_of_row);
-  Vec<T>::store(end_of_row, acc[R - 1][0]);
-  FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) {
-    T* const c = g.c + (row + i) * g.c_row;
-    const Vec<T> end = acc[i][0];
-    acc[i][0] = select(ends, before, end);
-    before = end;
-    if (row + i > 0) {
-      store_row<T, V>(c, AllLanes<T>{}, acc[i]);
-      continue;
-    }
-    T first[V * w];  // nothing of C comes before it
-    store_row<T, V>(first, AllLanes<T>{}, acc[i]);
-    __builtin_memcpy(c + g.lead, first + g.lead, (V * w - g.lead) * sizeof(T));
-  }
-}
-
-// The first panel, V registers wide, of `rows` rows from `row` on.
-template <class T, int V>
-FASTBN_INLINE void wrapped_rows(const GemmBlock<T>& panel, const T* a, index_t rows, index_t row,
-                                T* end_of_row) {
-  if (rows == kGemmRows && !panel.half_tiles) {
-    return wrapped_tile<T, kGemmRows, V>(panel, a, row, end_of_row);
-  }
-  index_t i = 0;
-  for (; i + kHalfRows <= rows; i += kHalfRows) {
-    wrapped_tile<T, kHalfRows, V>(panel, a + i * panel.a_row, row + i, end_of_row);
-  }
-  for (; i < rows; ++i) wrapped_tile<T, 1, V>(panel, a + i * panel.a_row, row + i, end_of_row);
 }
 
 template <class T>
@@ -130,8 +78,8 @@ void gemm_rows(const GemmBlock<T>& block) {
       const index_t end = registers * (q + 1) / panels;  // as share() has it
       if (g.wraps && q == 0) {
         first.a_k = g.a_k;
-        end == 3 ? wrapped_rows<T, 3>(first, a, rows, row, end_of_row)
-                 : wrapped_rows<T, 2>(first, a, rows, row, end_of_row);
+        end == 3 ? wrapped_rows<T, 3>(first, a, rows, row, end_of_row, {})
+                 : wrapped_rows<T, 2>(first, a, rows, row, end_of_row, {});
         done = end;
         continue;
       }

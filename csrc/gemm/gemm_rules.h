@@ -200,6 +200,17 @@ index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
   return deep(kern) ? most : std::min(most, kSteps);
 }
 
+// Whether packed B wraps where C starts past a register's boundary, so that tiles store whole lines of it: a tile of 24
+// stores across lines waits some 50 cycles for them (one thread of Emerald Rapids, C 16 bytes past a line: k = 64 1.03 to
+// 1.05 times as fast, 80 to 128 1.01 to 1.04, 192 1.00 to 1.01, 256 and 384 1.00, at 40 rows 1.00; of two panels, the first
+// of which packs alone, 0.94 to 0.98).  Not measured on Zen and Ice Lake.
+template <class T>
+bool wrapping_pays(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k) {
+  constexpr index_t kMostSteps = 192, kLeastTiles = 8, kFewPanels = 2;
+  return deep(kern) && k > 0 && k <= kMostSteps && c.rows >= kLeastTiles * kern.mr &&
+         c.cols > kFewPanels * kern.vectors * kern.width;
+}
+
 // Whether tiles have half as many rows.  A tile of Zen 4 stores for two cycles a register: of 24 registers that came
 // in addition to the multiply-adds, of twelve it goes beside those of the next tile (the loop alone, C in L1: k = 8
 // 101 and 118 GFLOP/s, the peak, k = 16 113 and 118).  Its rows of B are then read twice as often, from L1 or soon

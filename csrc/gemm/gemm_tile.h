@@ -235,6 +235,31 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
   }
 }
 
+template <class T>
+FASTBN_INLINE const T* rows_of_a(const GemmBlock<T>& g, index_t row) {
+  return g.a + row / kGemmRows * g.a_tile + row % kGemmRows * g.a_row;
+}
+
+// What the tile of `rows` rows from `row` on does beside its multiply-adds.  Rows of the next panel are packed by tiles
+// of kGemmRows rows at least: not by the last two.
+template <class T>
+FASTBN_INLINE Beside<T> beside(const GemmBlock<T>& g, index_t row, index_t rows,
+                               index_t packed_from) {
+  Beside<T> todo;
+  const index_t after = row + rows;
+  if (after >= g.m) {
+    todo.c = g.after_c, todo.a = g.after_a;
+  } else if (after + rows <= g.m) {
+    todo.c = g.c + after * g.c_row, todo.a = g.a_streams ? rows_of_a(g, after) : nullptr;
+  }
+  if (g.next_to) {
+    const index_t end = g.m - 2 * kGemmRows;
+    todo.p = packed_beside(g, packed_from, end, row);
+    todo.p_end = packed_beside(g, packed_from, end, after);
+  }
+  return todo;
+}
+
 // A tile that is plain, kGemmRows high, as it is or in halves.
 template <class T, int V, class Lanes>
 FASTBN_INLINE void plain_tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last) {

@@ -1,4 +1,4 @@
-"""Products row by row into a C that starts anywhere in a cache line: B wraps there."""
+"""Products into a C that starts anywhere in a cache line: B wraps there."""
 
 import itertools
 
@@ -45,10 +45,35 @@ def test_any_beginning_gives_the_same_bits(target, dtype, rng, threads, k, n_thr
             assert bits(got) == bits(expected)
 
 
+# Blocks of rows with a last tile of 5, of 7 (a half and ones), the fewest rows that wrap, one less.
+@pytest.mark.parametrize("m", [421, 71, 64, 63])
+@pytest.mark.parametrize(
+    ("k", "threads_and_order"),
+    [(65, (1, "NN")), (96, (2, "TN")), (130, (1, "NT")), (192, (3, "NN")), (193, (1, "TN"))],
+)
+def test_panels_of_any_beginning_give_the_same_bits(
+    target, dtype, rng, threads, m, k, threads_and_order
+):
+    n_threads, order = threads_and_order
+    threads(n_threads)
+    size = np.dtype(dtype).itemsize
+    for registers in (6, 7, 8, 17):
+        n = registers * WIDTH // size
+        a, b = normal(rng, m, k, dtype=dtype), normal(rng, k, n, dtype=dtype)
+        a = np.asfortranarray(a) if order == "TN" else a
+        b = np.asfortranarray(b) if order == "NT" else b
+        expected, intact = product_at(a, b, 0)
+        assert intact
+        for offset in (size, 16, WIDTH - size):
+            got, intact = product_at(a, b, offset)
+            assert intact
+            assert bits(got) == bits(expected)
+
+
 @pytest.mark.parametrize("offset", [0, 16, 40])
 def test_each_element_is_one_chain(target, rng, offset):
     """Against NumPy step by step: what is said of bits above could be wrong alike."""
-    for m, n, k in ((70, 128, 8), (64, 64, 5), (67, 80, 30)):
+    for m, n, k in ((70, 128, 8), (64, 64, 5), (67, 80, 30), (77, 128, 70)):
         a, b = normal(rng, m, k, dtype=np.float32), normal(rng, k, n, dtype=np.float32)
         got, _ = product_at(a, b, offset)
         assert bits(got) == bits(oracles.one_chain(a, b, fused=target != "scalar"))
