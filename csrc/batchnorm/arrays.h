@@ -22,9 +22,10 @@ double bytes_of(const ChannelView<T>& v) {
 //
 // Channels first, the sums of a channel ask for the next one's: its rows, an image of each sample, are as short and lie
 // far apart.  (Of x that is in no cache, backward 32 x 512 x 14 x 14 1.2 times as fast, 64 x 128 x 16 x 16 1.1 to 1.3,
-// forward 64 x 128 x 20 x 20 1.3, others 0.97 to 1.1; rows of 3 KB 0.8 to 1.0, half of such an x 0.84 to 1.0.)  An
-// L2 of 512 KiB must hold a channel and the next.  (Zen 3, images of 16 x 16; a channel of x, backward of x and dy, has
-// 256 KiB: forward 1.14 times as fast, backward 1.01; 512 KiB: 1.03 and 0.97; 1 MiB: 1.01 and 0.91; 2 MiB: 0.89 and 0.86.)
+// forward 64 x 128 x 20 x 20 1.3, others 0.97 to 1.1; rows of 3 KB 0.8 to 1.0, half of such an x 0.84 to 1.0.)  An L2
+// of 512 KiB must hold a channel and the next.  (Zen 3, images of 16 x 16; a channel of x, backward of x and dy, has
+// 256 KiB: forward 1.14 times as fast, backward 1.01; 512 KiB: 1.03 and 0.97; 1 MiB: 1.01 and 0.91; 2 MiB: 0.89 and
+// 0.86.)
 constexpr double kAheadBytes = 5 << 20, kAheadChannel = 256 << 10;
 constexpr index_t kLeastAhead = 512, kStreams = 4096, kStreamsFirst = 2048;  // bytes of a row
 

@@ -82,8 +82,8 @@ bool fits(const Operand& out, const Operand& a, const Operand& b) {
 }
 
 // Lets other threads of Python run meanwhile, unless the product is small, some 2 us with AVX-512: giving the GIL back
-// and taking it again costs 30 ns.  An element of C counts as eight multiply-adds, as it is written.  What keeps the GIL
-// is computed by one thread, so that nobody who holds it waits for the pool (see flop_per_thread() in gemm.cpp).
+// and taking it again costs 30 ns.  An element of C counts as eight multiply-adds, as it is written.  What keeps the
+// GIL is computed by one thread, so that nobody who holds it waits for the pool (see flop_per_thread() in gemm.cpp).
 class GilReleasedFor {
  public:
   GilReleasedFor(double m, double n, double k)

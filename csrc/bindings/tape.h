@@ -24,8 +24,8 @@
 
 namespace fastbn::bindings {
 
-// What a step has of its own.  Its samples and targets are put in the place of those that lay elsewhere when the call was
-// taped.
+// What a step has of its own.  Its samples and targets are put in the place of those that lay elsewhere when the call
+// was taped.
 struct Operands {
   struct Place {
     const void *taped = nullptr, *now = nullptr;

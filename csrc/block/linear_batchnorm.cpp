@@ -12,9 +12,8 @@
 //   +---+ +--+--+--+--+             then      dx = dz weight.T, which needs all panels: a product
 //                                             of its own
 //
-// One region forward and two backward, where the layers one by one have two and four or more.  Of so
-// many rows that L2 keeps a tile's width or two, backward of a few, and on deep cores, the operations follow one another
-// instead.
+// One region forward and two backward, where the layers one by one have two and four or more.  Of so many rows that L2
+// keeps a tile's width or two, backward of a few, and on deep cores, the operations follow one another instead.
 #include "fastbn/linear_batchnorm.h"
 
 #include <algorithm>
@@ -45,13 +44,13 @@ constexpr index_t kPanelBytes = 768 * 1024;
 constexpr index_t kLeastTiles = 6;
 
 // Of fewer tiles that L2 keeps products read x so often that a pass over z is less.  Backward already of so many: each
-// thread would pack all of x for its columns of the weight's gradient, where gemm() has each pack some of it (a training
-// step at 1,024 and 2,048 rows 1.01 and 1.02 times as fast, at 512 1.00; two threads of Zen 4).
+// thread would pack all of x for its columns of the weight's gradient, where gemm() has each pack some of it (a
+// training step at 1,024 and 2,048 rows 1.01 and 1.02 times as fast, at 512 1.00; two threads of Zen 4).
 constexpr index_t kFewTiles = 2;
 
-// Of so few rows the gradient of the weight is by far the largest array, and is written fastest if threads
-// share its rows, as gemm() mostly has them do of so many steps of k, not its columns (784 x 512 at 8 and 16 rows: 1.5 and
-// 1.25 times as fast backward; a training step at 24, 32 and 48 rows 1.03, 1.02 and 0.99; two threads of Zen 4).  Threads
+// Of so few rows the gradient of the weight is by far the largest array, and is written fastest if threads share its
+// rows, as gemm() mostly has them do of so many steps of k, not its columns (784 x 512 at 8 and 16 rows: 1.5 and 1.25
+// times as fast backward; a training step at 24, 32 and 48 rows 1.03, 1.02 and 0.99; two threads of Zen 4).  Threads
 // that are far apart share its columns, as they do of more rows.
 constexpr index_t kFewRows = 48;
 
@@ -135,11 +134,11 @@ bool keeps_columns(const Panels& panels) {
   return columns_for_each<T>(panels.cols, panels.parts) && far_apart(panels.parts);
 }
 
-// Deep cores keep z and dz in their 2 MiB of L2 from one operation to the next anyway, and a line that another core holds
-// takes them some 200 ns: threads that share a weight's columns hand half of its gradient over to the update, which
-// shares rows, and write to the halves of each row of z.  (A training step of 784-512-256-10, one operation after the
-// other and panel by panel in turn in one process, two threads of Emerald Rapids: at 64 to 512 rows 1.02, 1.03, 1.04,
-// 1.04 and 1.07 times as fast, below as fast; layers of 128 and 256 0.98 to 1.15; one thread 1.00 to 1.02.)
+// Deep cores keep z and dz in their 2 MiB of L2 from one operation to the next anyway, and a line that another core
+// holds takes them some 200 ns: threads that share a weight's columns hand half of its gradient over to the update,
+// which shares rows, and write to the halves of each row of z.  (A training step of 784-512-256-10, one operation after
+// the other and panel by panel in turn in one process, two threads of Emerald Rapids: at 64 to 512 rows 1.02, 1.03,
+// 1.04, 1.04 and 1.07 times as fast, below as fast; layers of 128 and 256 0.98 to 1.15; one thread 1.00 to 1.02.)
 bool in_turn_on_this_core() {
   return core() == Core::deep;
 }

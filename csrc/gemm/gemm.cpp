@@ -29,8 +29,8 @@ namespace fastbn {
 namespace {
 
 // A second thread is worth its wake-up from about this much arithmetic, some 2 us, on each (256 x 128 at 8 rows,
-// 524,000: 1.3 to 1.6 times as fast on two; 7 rows 0.85; Zen 4).  Golden Cove computes more in that time, and a line takes
-// three times as long from core to core (524,000: 0.55 to 1.2 times as fast on two, 655,000: 1.0 to 1.6).
+// 524,000: 1.3 to 1.6 times as fast on two; 7 rows 0.85; Zen 4).  Golden Cove computes more in that time, and a line
+// takes three times as long from core to core (524,000: 0.55 to 1.2 times as fast on two, 655,000: 1.0 to 1.6).
 template <class T>
 double flop_per_thread(const GemmKernels<T>& kern) {
   return deep(kern) ? 3.2e5 : 2.5e5;
@@ -261,18 +261,19 @@ class Part {
   T *a_, *b_, *c_, *partial_;
 };
 
-// The grid whose largest part has the least to do.  An element of B costs a thread about as much to
-// fetch and pack as eight multiply-adds of a whole register cost, one of A likewise: that term
-// prefers columns for a few rows, and squares for large products.  One of A that is packed costs more, as B is packed
-// beside multiply-adds: of halves of equal size those are taken that have fewer of them (TN 512 x 512 at 64, 128 to
-// 1024 rows 1.08, 1.01 to 1.02 times as fast, 1024 x 1024 1.00 to 1.02; two threads of Zen 4).  Where C is computed row by row, threads share out
-// its rows alone, and so they do of a short k with an epilogue if they have many rows each: those who write halves of
-// the same rows fetch ahead what the other is about to write (1024 x 1024 with k = 8 and 512 x 512 with k = 16, bias
-// and ReLU: 1.1 times as fast; two threads of Zen 4).
+// The grid whose largest part has the least to do.  An element of B costs a thread about as much to fetch and pack as
+// eight multiply-adds of a whole register cost, one of A likewise: that term prefers columns for a few rows, and
+// squares for large products.  One of A that is packed costs more, as B is packed beside multiply-adds: of halves of
+// equal size those are taken that have fewer of them (TN 512 x 512 at 64, 128 to 1024 rows 1.08, 1.01 to 1.02 times as
+// fast, 1024 x 1024 1.00 to 1.02; two threads of Zen 4).  Where C is computed row by row, threads share out its rows
+// alone, and so they do of a short k with an epilogue if they have many rows each: those who write halves of the same
+// rows fetch ahead what the other is about to write (1024 x 1024 with k = 8 and 512 x 512 with k = 16, bias and ReLU:
+// 1.1 times as fast; two threads of Zen 4).
 //
 // Of halves that cost the same, deep cores take those of rows, if L2 keeps B: two threads of Emerald Rapids, NN 128,
-// 256, 384, 512, 768 and 1024 cubed 1.13, 1.04, 1.03, 1.05, 1.0 and 0.98 to 1.01 times as fast, 2048 cubed 0.97, NT
-// 1.0 to 1.02, a training step at 256 rows 1.02.  (Rows that cost up to four times as much: 0.90 to 1.09, 1.00 in the mean.)
+// 256, 384, 512, 768 and 1024 cubed 1.13, 1.04, 1.03, 1.05, 1.0 and 0.98 to 1.01 times as fast, 2048 cubed 0.97, NT 1.0
+// to 1.02, a training step at 256 rows 1.02.  (Rows that cost up to four times as much: 0.90 to 1.09, 1.00 in the
+// mean.)
 template <class T>
 Grid choose_grid(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c,
                  const GemmOptions<T>& options, int threads) {

@@ -41,12 +41,14 @@ class NextPanel {
         from_(g.next_b + p * row_),
         to_(g.next_to + p * width_) {}
 
-  // Packs a row, and asks L1 for all lines of one that comes, V or V + 1: without the last of four 128 x 1024 x 1024 took
-  // 1.2 times as long, 256 x 960 x 1024 1.09 (Emerald Rapids, whose L3 takes 200 to 370 cycles; Zen 4: no difference).
-  // Asked for into L2, they cost tiles 2 to 4 % of their time where B comes from memory (2048 x 2048; Zen 4).
+  // Packs a row, and asks L1 for all lines of one that comes, V or V + 1: without the last of four 128 x 1024 x 1024
+  // took 1.2 times as long, 256 x 960 x 1024 1.09 (Emerald Rapids, whose L3 takes 200 to 370 cycles; Zen 4: no
+  // difference). Asked for into L2, they cost tiles 2 to 4 % of their time where B comes from memory (2048 x 2048; Zen
+  // 4).
   //
   // Of V registers, as this panel has, its loop is written out: in cycles that multiply-adds leave, what remains of a
-  // shared front end counts (Emerald Rapids: 128 x 1024 x 1024 1.01 to 1.03, 64 x 768 x 512 1.015 to 1.03 times as fast).
+  // shared front end counts (Emerald Rapids: 128 x 1024 x 1024 1.01 to 1.03, 64 x 768 x 512 1.015 to 1.03 times as
+  // fast).
   template <int V>
   FASTBN_INLINE void pack_row() {
     constexpr index_t kAhead = 4, w = Vec<T>::kWidth;  // 1 to 8 rows: no difference
@@ -71,8 +73,8 @@ class NextPanel {
   T* to_;
 };
 
-// How many rows of the next panel are packed when rows of C up to `row` are done: as many of k as these are of `from` to
-// `end`.
+// How many rows of the next panel are packed when rows of C up to `row` are done: as many of k as these are of `from`
+// to `end`.
 template <class T>
 FASTBN_INLINE index_t packed_beside(const GemmBlock<T>& g, index_t from, index_t end, index_t row) {
   if (row <= from) return 0;

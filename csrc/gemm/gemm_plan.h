@@ -27,9 +27,9 @@ bool is_plain(const GemmOptions<T>& options) {
 
 // Whether a part of C, one of `grid`, is computed row by row: gemm_rows.h.  All panels of B are packed before, which a
 // few row tiles do not repay (32 to 56 rows of 256 to 1000 columns, one thread: k = 8 1.05 to 1.12 times as fast as by
-// panels, k = 16 0.95 to 1.03, 24 0.92 to 1.0), unless threads share C's rows out (two of Zen 4, 100 x 1000 and 64 x 512
-// with k = 8 to 40: 1.1 to 1.9).  Ranges of columns never are: threads that write parts of the same rows fetch ahead
-// what the other is about to write (100 x 1000 with k = 8: 25 GFLOP/s, by ranges of rows 131).
+// panels, k = 16 0.95 to 1.03, 24 0.92 to 1.0), unless threads share C's rows out (two of Zen 4, 100 x 1000 and 64 x
+// 512 with k = 8 to 40: 1.1 to 1.9).  Ranges of columns never are: threads that write parts of the same rows fetch
+// ahead what the other is about to write (100 x 1000 with k = 8: 25 GFLOP/s, by ranges of rows 131).
 template <class T>
 bool goes_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k,
                   const GemmOptions<T>& options, const Grid& grid) {

@@ -39,8 +39,8 @@ bool deep(const GemmKernels<T>& kern) {
 
 constexpr index_t kL2OfDeep = 2 << 20;  // bytes, of the least one
 
-// From the first element of B to the last, in bytes.  Of an L2 of 2 MiB and 16 ways each 128 KiB of it take a way, however
-// few columns of it are read.
+// From the first element of B to the last, in bytes.  Of an L2 of 2 MiB and 16 ways each 128 KiB of it take a way,
+// however few columns of it are read.
 template <class T>
 index_t span_of(const Matrix<const T>& b) {
   return b.rows * std::abs(b.row_stride) * index_t{sizeof(T)};
@@ -95,11 +95,11 @@ index_t past_boundary(const GemmKernels<T>& kern, const M& m) {
 }
 
 // Panels are cut as if so many columns came before, past_boundary() or none: all but the first start on a line then.
-// Arrays of NumPy start 16, 32 or 48 bytes past one more often than on it, and a load or a store across two lines counts
-// twice.  That is done for what a panel does most: reading B where it lies (512 x 512 at 8 rows: 103 GFLOP/s, and 145),
-// or writing C row by row.  Of two panels it would be too few.  Where a multiply-add takes two cycles (Zen 4) both lines of a
-// load fit beside it, and a register more a row costs more, as it does 256 columns a sixteenth, unless rows are a
-// page long (256 x 128 at 16 rows: 99 GFLOP/s, without 111; 256 x 1024 at 8 rows: 108, and 95).
+// Arrays of NumPy start 16, 32 or 48 bytes past one more often than on it, and a load or a store across two lines
+// counts twice.  That is done for what a panel does most: reading B where it lies (512 x 512 at 8 rows: 103 GFLOP/s,
+// and 145), or writing C row by row.  Of two panels it would be too few.  Where a multiply-add takes two cycles (Zen 4)
+// both lines of a load fit beside it, and a register more a row costs more, as it does 256 columns a sixteenth, unless
+// rows are a page long (256 x 128 at 16 rows: 99 GFLOP/s, without 111; 256 x 1024 at 8 rows: 108, and 95).
 template <class T, class M>
 index_t columns_before(const GemmKernels<T>& kern, const M& m) {
   if (double_pumped(kern) && m.row_stride * index_t{sizeof(T)} < kPageBytes) return 0;
@@ -117,10 +117,10 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 //
 // A deep window hides loads across lines, up to six tiles (one thread of Emerald Rapids, unpacked beside packed: 300 x
 // 200 at 24 and 40 rows 1.05 and 1.10, 784 x 256 at 24, 40, 64 and 96 1.08, 1.05, 0.92, 0.89).  Of a B that L2 does not
-// keep from one step of a training to the next, five are read at half of L2's pace and asked for in time: 784 x 512, 512 x
-// 784, 1024 x 512 and 1024 x 1024 at 40 rows 1.05 to 1.13, at 48 0.98 to 1.01.  Four, if rows are more than a page apart
-// (512 x 2048 at 40 rows 0.93) or cross lines and have pages of their own (600 x 600 and 1000 x 1000 at 24 1.03 to
-// 1.15, at 40 1.03 and 0.9, 600 x 600 at 48 0.85).
+// keep from one step of a training to the next, five are read at half of L2's pace and asked for in time: 784 x 512,
+// 512 x 784, 1024 x 512 and 1024 x 1024 at 40 rows 1.05 to 1.13, at 48 0.98 to 1.01.  Four, if rows are more than a
+// page apart (512 x 2048 at 40 rows 0.93) or cross lines and have pages of their own (600 x 600 and 1000 x 1000 at 24
+// 1.03 to 1.15, at 40 1.03 and 0.9, 600 x 600 at 48 0.85).
 template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
   if (double_pumped(kern)) {
@@ -144,20 +144,20 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
   return lead != 0 ? 8 * kern.mr : 12 * kern.mr;
 }
 
-// How rows of B that are read where they lie are asked for.  Those that crowd L1 drive one another out there if they are
-// asked for early, and four rows ahead is too late for L3: L2 has room for them, and from there loads are in time
-// unasked.  1024 x 1024 at 8 rows, one thread of Zen 4: with AVX2 52 GFLOP/s with 16 rows asked for to L1, 71 with 32 to
-// L2; with AVX-512 104 with 4 to L1 and 107.  2048 x 2048: 29 and 48, 58 and 105.  Distances of 16 to 64 in L2 differ
-// little up to 1024 columns; 8 lost 4 to 44 %.  Far apart few sets of L2 have them all: of an L2 of 8 ways and 1 MiB
-// those of rows 32 KiB apart keep 32 lines.  So 16 are asked for from there on, a rule of thumb (256 x 8192 and 256 x
-// 16384 with AVX2 at 8 and 16 rows 0.87 to 1.34 times as fast as with 32, with AVX-512 0.96 to 1.03; at 512 x 4096 0.74
-// to 1.06).
+// How rows of B that are read where they lie are asked for.  Those that crowd L1 drive one another out there if they
+// are asked for early, and four rows ahead is too late for L3: L2 has room for them, and from there loads are in time
+// unasked.  1024 x 1024 at 8 rows, one thread of Zen 4: with AVX2 52 GFLOP/s with 16 rows asked for to L1, 71 with 32
+// to L2; with AVX-512 104 with 4 to L1 and 107.  2048 x 2048: 29 and 48, 58 and 105.  Distances of 16 to 64 in L2
+// differ little up to 1024 columns; 8 lost 4 to 44 %.  Far apart few sets of L2 have them all: of an L2 of 8 ways and 1
+// MiB those of rows 32 KiB apart keep 32 lines.  So 16 are asked for from there on, a rule of thumb (256 x 8192 and 256
+// x 16384 with AVX2 at 8 and 16 rows 0.87 to 1.34 times as fast as with 32, with AVX-512 0.96 to 1.03; at 512 x 4096
+// 0.74 to 1.06).
 //
-// Deep cores have an L1 of 12 ways, which keeps 8 such rows ahead: into it they are 1.02 to 1.05 times as fast for 512 x
-// 512 at 8 rows, 1.15 for 512 x 1024, 1.02 to 1.1 for 1024 x 1024 and 2048 x 2048, 1.1 for 512 x 4096 (doubles 1.05 to 1.17;
-// 6 and 10 ahead differ little, 12 lose 3 to 10 % of it).  A B that L2 does not keep beside the rest is asked for by
-// every tile (1024 x 1024 at 16 and 24 rows 1.05 to 1.1, 2048 x 2048 1.1, 600 x 600 and 1000 x 1000 1.04; 784 x 256
-// and 512 x 512, which it keeps, 0.96 to 1.0; one thread of Emerald Rapids).
+// Deep cores have an L1 of 12 ways, which keeps 8 such rows ahead: into it they are 1.02 to 1.05 times as fast for 512
+// x 512 at 8 rows, 1.15 for 512 x 1024, 1.02 to 1.1 for 1024 x 1024 and 2048 x 2048, 1.1 for 512 x 4096 (doubles 1.05
+// to 1.17; 6 and 10 ahead differ little, 12 lose 3 to 10 % of it).  Where rows crowd L1, or L2 does not keep B beside
+// the rest, every tile asks (1024 x 1024 at 16 and 24 rows 1.05 to 1.1, 2048 x 2048 1.1, 600 x 600 and 1000 x 1000
+// 1.04, 512 x 512 1.00 to 1.09; 256 x 784, which has neither, 0.96 to 1.0; one thread of Emerald Rapids).
 template <class T>
 AsksAhead asks_ahead(const GemmKernels<T>& kern, const Matrix<const T>& b) {
   constexpr index_t kFar = 32 * 1024;  // bytes
@@ -171,8 +171,8 @@ AsksAhead asks_ahead(const GemmKernels<T>& kern, const Matrix<const T>& b) {
 // many steps: their pages fit the first TLB (64), and a panel of them stays in L1, whose sets they would else crowd.
 // Zen 4 loses 1.05 to 1.25 by it.  So do deep cores, but where rows crowd L1 and L2 does not keep them: there a piece
 // takes four ways of L2 (one thread of Emerald Rapids, beside pieces of 128: 512 x 512 at 16 to 32 rows 1.05 to 1.1 in
-// one, 784 x 512 and 1024 x 512 in pieces of 256 1.03 to 1.05 and in one 0.75 to 0.95, 1024 x 1024 in pieces of 256 0.9 to
-// 1.0; 256 x 784 in one 1.06 to 1.09, 400 x 784, 600 x 600 and 1000 x 1000 1.04 to 1.09).
+// one, 784 x 512 and 1024 x 512 in pieces of 256 1.03 to 1.05 and in one 0.75 to 0.95, 1024 x 1024 in pieces of 256 0.9
+// to 1.0; 256 x 784 in one 1.06 to 1.09, 400 x 784, 600 x 600 and 1000 x 1000 1.04 to 1.09).
 template <class T>
 index_t steps_in_place(const GemmKernels<T>& kern, const Matrix<const T>& b) {
   const index_t apart = std::abs(b.row_stride) * index_t{sizeof(T)};
@@ -189,8 +189,8 @@ index_t steps_in_place(const GemmKernels<T>& kern, const Matrix<const T>& b) {
 // beside which the lines of C come in any order, but those of long rows sooner in this one (k = 24 to 48: 512 x 512,
 // 784 x 256, 640 x 384 1.02 to 1.05 times as fast as by panels, 1024 x 1024 1.05 to 1.07, 2048 x 320 0.99, 256 x 128
 // 0.96 to 1.01; Zen 4).  Long rows are worth it for longer in deep windows (Emerald Rapids, one thread and two, k = 64:
-// 1024 x 1024 1.04 to 1.07, 512 x 512 1.01 to 1.04, 1024 x 256 and 512 x 256 1.04 to 1.07, 784 x 512 1.00 to 1.02, 784 x
-// 256 0.99 to 1.01, 256 x 128 0.98; k = 96: 512 x 512 0.99 to 1.02, 784 x 256 0.98 to 1.00).
+// 1024 x 1024 1.04 to 1.07, 512 x 512 1.01 to 1.04, 1024 x 256 and 512 x 256 1.04 to 1.07, 784 x 512 1.00 to 1.02, 784
+// x 256 0.99 to 1.01, 256 x 128 0.98; k = 96: 512 x 512 0.99 to 1.02, 784 x 256 0.98 to 1.00).
 template <class T>
 index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
   constexpr index_t kSteps = 48, kFewSteps = 16;
@@ -201,9 +201,9 @@ index_t most_steps_by_rows(const GemmKernels<T>& kern, const Matrix<T>& c) {
 }
 
 // Whether packed B wraps where C starts past a register's boundary, so that tiles store whole lines of it: a tile of 24
-// stores across lines waits some 50 cycles for them (one thread of Emerald Rapids, C 16 bytes past a line: k = 64 1.03 to
-// 1.05 times as fast, 80 to 128 1.01 to 1.04, 192 1.00 to 1.01, 256 and 384 1.00, at 40 rows 1.00; of two panels, the first
-// of which packs alone, 0.94 to 0.98).  Not measured on Zen and Ice Lake.
+// stores across lines waits some 50 cycles for them (one thread of Emerald Rapids, C 16 bytes past a line: k = 64 1.03
+// to 1.05 times as fast, 80 to 128 1.01 to 1.04, 192 1.00 to 1.01, 256 and 384 1.00, at 40 rows 1.00; of two panels,
+// the first of which packs alone, 0.94 to 0.98).  Not measured on Zen and Ice Lake.
 template <class T>
 bool wrapping_pays(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k) {
   constexpr index_t kMostSteps = 192, kLeastTiles = 8, kFewPanels = 2;
@@ -222,14 +222,14 @@ bool halves_tiles(const GemmKernels<T>& kern, index_t k) {
 }
 
 // For so many panels columns of A are read where they lie.  Where a multiply-add takes two cycles its loads are hidden
-// better than the copy pays (Zen 4, one and two threads, k = 64 to 2048: 256 x 128 1.02 to 1.08 times as fast, 300 x 200
-// 1.02 to 1.10, 784 x 256 1.00 to 1.06; of seven panels 2048 x 320 0.84 to 0.99).  Not of columns half a page apart or
-// a multiple of it, which share few sets (1024 x 256 with k = 512 0.89, 512 x 144 and 512 x 288 with k = 2048 0.79), nor
-// of an A much larger than L2 (300 x 200 with k = 4096 0.88 to 0.94, weights' gradients of 3.2 to 6.4 MB of x in the
-// fused block 0.95 to 1.04).  So they are by a deep window, while a tile's columns are in no more pages than the first
-// TLB keeps, or a third more (Emerald Rapids, one thread: 256 x 128 with k = 64 to 512 1.05 to 1.14, with 1024 0.83 to
-// 0.91; 784 x 256 with 64 and 128 1.08, with 512 0.89; 300 x 200 with 200 to 400 1.05 to 1.1, 640 x 384 with 100 and 200
-// 1.02 to 1.04).
+// better than the copy pays (Zen 4, one and two threads, k = 64 to 2048: 256 x 128 1.02 to 1.08 times as fast, 300 x
+// 200 1.02 to 1.10, 784 x 256 1.00 to 1.06; of seven panels 2048 x 320 0.84 to 0.99).  Not of columns half a page apart
+// or a multiple of it, which share few sets (1024 x 256 with k = 512 0.89, 512 x 144 and 512 x 288 with k = 2048 0.79),
+// nor of an A much larger than L2 (300 x 200 with k = 4096 0.88 to 0.94, weights' gradients of 3.2 to 6.4 MB of x in
+// the fused block 0.95 to 1.04).  So they are by a deep window, while a tile's columns are in no more pages than the
+// first TLB keeps, or a third more (Emerald Rapids, one thread: 256 x 128 with k = 64 to 512 1.05 to 1.14, with 1024
+// 0.83 to 0.91; 784 x 256 with 64 and 128 1.08, with 512 0.89; 300 x 200 with 200 to 400 1.05 to 1.1, 640 x 384 with
+// 100 and 200 1.02 to 1.04).
 template <class T>
 index_t panels_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& a) {
   constexpr index_t kLargest = 2560 * 1024, size = sizeof(T);
@@ -268,10 +268,10 @@ bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>
 }
 
 // Whether the first row tile turns B and leaves it packed: its shuffles and stores then go beside the multiply-adds of
-// 8 rows.  Packed before, NT took 1.05 times as long at 56 to 128 rows, 1.01 at 256 to 2048, 0.98 to 1.08 with k = 32 to
-// 60 at 33 to 56, 1.0 to 1.2 at 17 to 32, and 0.97 to 1.17 with k = 5 to 28 at 17 to 48; first tiles of 16 rows were 0.74
-// to 1.03 times as fast (one thread of Zen 4).  Where shuffles compete with multiply-adds it took 1.02 to 1.19 times as
-// long at 24 to 64 rows, 1.01 to 1.06 at 96 to 200, 1.01 at 256 and 512 (one of Emerald Rapids).
+// 8 rows.  Packed before, NT took 1.05 times as long at 56 to 128 rows, 1.01 at 256 to 2048, 0.98 to 1.08 with k = 32
+// to 60 at 33 to 56, 1.0 to 1.2 at 17 to 32, and 0.97 to 1.17 with k = 5 to 28 at 17 to 48; first tiles of 16 rows were
+// 0.74 to 1.03 times as fast (one thread of Zen 4).  Where shuffles compete with multiply-adds it took 1.02 to 1.19
+// times as long at 24 to 64 rows, 1.01 to 1.06 at 96 to 200, 1.01 at 256 and 512 (one of Emerald Rapids).
 template <class T>
 bool turns_first_tile(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
   return kern.turn_rows > 0 && b.col_stride != 1 && b.row_stride == 1 && b.rows >= kLeastToTurn &&

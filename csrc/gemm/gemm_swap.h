@@ -1,5 +1,5 @@
-// Whether C.T = B.T A.T is computed instead of C = A B: each product commutes, each sum keeps its order, and the bits are
-// the same.  Included by the driver alone.
+// Whether C.T = B.T A.T is computed instead of C = A B: each product commutes, each sum keeps its order, and the bits
+// are the same.  Included by the driver alone.
 #pragma once
 
 #include <algorithm>

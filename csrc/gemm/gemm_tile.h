@@ -106,10 +106,10 @@ enum class Ahead { none, to_l1, to_l2 };
 // A step of the 8 x 48 tile is 40 instructions for 12 cycles of multiply-adds.  Where another thread has the other half
 // of the core, the branch at the end of each step, and what it cuts off a fetch, cost 2 to 7 % of a product (Emerald
 // Rapids beside a neighbour: 256 cubed 1.055, 512 cubed 1.02 to 1.05, NT 784 x 256 at 512 rows 1.07, TN 784 x 256 with
-// k = 128 1.035 times as fast, with AVX2 0.995 to 1.08; alone 1.00 to 1.02).  Broadcasts loaded four rows ahead, into the
-// next step too, gained nothing more compiled, 1 to 2 % in assembly.  Four at a time, which these
-// figures are of, are 1 % better in assembly, and the file took a quarter longer to compile.  Tiles of fewer rows than
-// kGemmRows go step by step: they are few, and would be a tenth of the library.
+// k = 128 1.035 times as fast, with AVX2 0.995 to 1.08; alone 1.00 to 1.02).  Broadcasts loaded four rows ahead, into
+// the next step too, gained nothing more compiled, 1 to 2 % in assembly.  Four at a time, which these figures are of,
+// are 1 % better in assembly, and the file took a quarter longer to compile.  Tiles of fewer rows than kGemmRows go
+// step by step: they are few, and would be a tenth of the library.
 template <bool kBy2, class Step>
 FASTBN_INLINE void repeat(index_t n, Step step) {
   if constexpr (kBy2) {
@@ -206,8 +206,8 @@ FASTBN_INLINE void multiply_in_place(const GemmBlock<T>& g, const T* a, Lanes la
 // R rows by V registers of C from `row` on, the last register in whole or in part.  kPlain: nothing
 // to resume or suspend, and the chains as they are make C.
 //
-// Chains that are left as they are, in C or unfinished, are stored without a look at the epilogue in each row (k = 64 to
-// 128: 1.01 to 1.02 times as fast, at 24 rows 1.02 to 1.05, 256 cubed 1.005; Emerald Rapids).
+// Chains that are left as they are, in C or unfinished, are stored without a look at the epilogue in each row (k = 64
+// to 128: 1.01 to 1.02 times as fast, at 24 rows 1.02 to 1.05, 256 cubed 1.005; Emerald Rapids).
 template <class T, int R, int V, bool kInPlace, bool kPlain, class Lanes>
 FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last,
                         const Beside<T>& beside) {

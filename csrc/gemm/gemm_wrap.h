@@ -20,9 +20,9 @@ constexpr T kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 //   registers           0        1        2        0        1        2
 //                       row 0                      row 1
 //
-// Register 0 of each row then has the end of that row in its first lanes, and what is stored is the end of the row before
-// and the beginning of this one: whole lines each time.  Half a line costs more than it seems: L1 fetches from L2 what
-// the other half may have, but nothing before a store of a whole line.
+// Register 0 of each row then has the end of that row in its first lanes, and what is stored is the end of the row
+// before and the beginning of this one: whole lines each time.  Half a line costs more than it seems: L1 fetches from
+// L2 what the other half may have, but nothing before a store of a whole line.
 template <class T, int R, int V>
 FASTBN_INLINE void wrapped_tile(const GemmBlock<T>& g, const T* a, index_t row, T* end_of_row,
                                 const Beside<T>& beside) {

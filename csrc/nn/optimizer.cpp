@@ -7,8 +7,9 @@
 //   |     1     |                        |     |     |   gradient that it has written, stay with it
 //   +-----------+                        +-----+-----+
 //
-// A plain Linear has its gradient shared out by rows all the same: far apart a step of 784-512-256-10 without batch norm
-// takes 1.07 times as long at 8 samples as with rows, at 32 1.01 and at 96 0.92 times (two threads; more are not measured).
+// A plain Linear has its gradient shared out by rows all the same: far apart a step of 784-512-256-10 without batch
+// norm takes 1.07 times as long at 8 samples as with rows, at 32 1.01 and at 96 0.92 times (two threads; more are not
+// measured).
 #include <algorithm>
 #include <cmath>
 

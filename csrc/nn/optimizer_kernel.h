@@ -43,9 +43,9 @@ FASTBN_INLINE void for_each_of_strip(Strip s, Body body) {
 
 // Forward and for dx, threads read parameters that others update: a line of them is then in two caches, of which a load
 // gives one, and a store must ask the other to give its up, some ten at a time.  So what is to be written is asked for
-// before it is read, to own.  (784 x 512 on two threads of Emerald Rapids, after a forward pass and a gradient of 8, 16,
-// 32 and 64 rows: 173, 208, 216 and 137 us without, 79, 95, 109 and 98 with it; 8 to 32 lines ahead are alike, and the
-// optimizer's state, which nobody else reads, needs none.)  Strips down rows ask for the line itself.
+// before it is read, to own.  (784 x 512 on two threads of Emerald Rapids, after a forward pass and a gradient of 8,
+// 16, 32 and 64 rows: 173, 208, 216 and 137 us without, 79, 95, 109 and 98 with it; 8 to 32 lines ahead are alike, and
+// the optimizer's state, which nobody else reads, needs none.)  Strips down rows ask for the line itself.
 constexpr index_t kOwnedAhead = 16;  // lines
 
 template <class T>

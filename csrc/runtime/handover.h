@@ -2,15 +2,15 @@
 // kernels of a step read and write in turn: a weight, its gradient and the optimizer's state.
 //
 // Within one last-level cache that is some 60 ns (Zen 4), and it hardly matters who wrote what: rows are shared out,
-// the order in which prefetchers are at their best.  Between two such caches it is some 250, and writing a line that the
-// other has read takes a thread some 80, however many are asked for ahead: after a forward pass in which threads read
-// columns of a weight of 784 x 512, its update by rows takes 350 to 500 us where it otherwise takes 40.  Where a fused
-// block shares out columns, forward and for the gradient, its update does so too then (optimizer.cpp).  Nothing of this
-// shows in the bits.
+// the order in which prefetchers are at their best.  Between two such caches it is some 250, and writing a line that
+// the other has read takes a thread some 80, however many are asked for ahead: after a forward pass in which threads
+// read columns of a weight of 784 x 512, its update by rows takes 350 to 500 us where it otherwise takes 40.  Where a
+// fused block shares out columns, forward and for the gradient, its update does so too then (optimizer.cpp).  Nothing
+// of this shows in the bits.
 //
-// Where all cores share one last cache, a mesh, a hand-over takes long as well (130 to 220 ns, Emerald Rapids), but such
-// writes go on many at a time: a step at 8, 32, 64, 256 and 1024 rows by columns 0.73, 0.92, 0.95, 0.98, 0.98 times as
-// fast.  Threads of Intel's processors are near (so are, unmeasured, those of two sockets).
+// Where all cores share one last cache, a mesh, a hand-over takes long as well (130 to 220 ns, Emerald Rapids), but
+// such writes go on many at a time: a step at 8, 32, 64, 256 and 1024 rows by columns 0.73, 0.92, 0.95, 0.98, 0.98
+// times as fast.  Threads of Intel's processors are near (so are, unmeasured, those of two sockets).
 //
 // Which it is, is measured elsewhere, now and then: systems move threads, and hypervisors CPUs, from one cache to
 // another, and what they say of the caches is not always true.
@@ -27,8 +27,8 @@ namespace fastbn {
 // there is no other, or one did not come.
 double handover_seconds(int threads);
 
-// Whether the first `threads` of the pool are far apart, as seen within the last tenth of a second.  Where too often one
-// does not come, as where there are more than CPUs, they count as near.
+// Whether the first `threads` of the pool are far apart, as seen within the last tenth of a second.  Where too often
+// one does not come, as where there are more than CPUs, they count as near.
 bool far_apart(int threads);
 
 // Says so, or not so, until it is told to look again: tests run both ways on one machine.

@@ -1,8 +1,8 @@
 // Load balancing: how fast the threads of a call are beside one another, and parts to match.
 //
-// CPUs are not alike.  A virtual one computes 0.6 times as fast as the next while a neighbour uses the other half of its
-// core, for seconds or minutes, and some machines have cores of two kinds.  Of equal parts all wait for the slowest.  So
-// large products are shared out by how fast their threads computed the ones before:
+// CPUs are not alike.  A virtual one computes 0.6 times as fast as the next while a neighbour uses the other half of
+// its core, for seconds or minutes, and some machines have cores of two kinds.  Of equal parts all wait for the
+// slowest.  So large products are shared out by how fast their threads computed the ones before:
 //
 //   equal parts      thread 0 ======|                by pace     thread 0 ========|
 //                    thread 1 ==========|                        thread 1 ========|
@@ -30,8 +30,8 @@ struct Shares {
   static Shares equal(int parts);
 };
 
-// The i-th range of [0, n): its bounds are the multiples of `grain` that are nearest to the shares'.  Of equal shares none
-// has more grains than the largest of share(n, grain, parts, i).
+// The i-th range of [0, n): its bounds are the multiples of `grain` that are nearest to the shares'.  Of equal shares
+// none has more grains than the largest of share(n, grain, parts, i).
 inline Range share(index_t n, index_t grain, const Shares& shares, int i) {
   const index_t grains = (n + grain - 1) / grain;
   const auto bound = [=, &shares](int part) {
@@ -47,8 +47,8 @@ class Pace {
   Shares shares() const;
   // How much each thread computed in such a call, in any unit, and in what time.
   void learn(const double* work, const double* seconds);
-  // After a call that tells nothing, as one of whose threads one had no part: who was slow would never be seen to be fast
-  // again.  A step back towards equal shares.
+  // After a call that tells nothing, as one of whose threads one had no part: who was slow would never be seen to be
+  // fast again.  A step back towards equal shares.
   void forget();
 
  private:
@@ -59,13 +59,13 @@ class Pace {
 // Of so many threads, 2 to kMostPaced.
 Pace& pace_of(int threads);
 
-// Whether a call is shared out by pace: if it takes each thread some 30 us, where the clock, and the lines that move from
-// thread to thread when shares do, count for nothing; if there are grains enough to share out; and not by threads far
-// apart, which keep to their columns (handover.h).
+// Whether a call is shared out by pace: if it takes each thread some 30 us, where the clock, and the lines that move
+// from thread to thread when shares do, count for nothing; if there are grains enough to share out; and not by threads
+// far apart, which keep to their columns (handover.h).
 bool goes_by_pace(int threads, double flop, index_t grains);
 
-// The parts of a call, of which the pace learns in the end, unless a thread computed several: others were late.  A clock
-// takes some 30 ns, and a thread's lap is a line that its caller fetches.
+// The parts of a call, of which the pace learns in the end, unless a thread computed several: others were late.  A
+// clock takes some 30 ns, and a thread's lap is a line that its caller fetches.
 class Laps {
  public:
   explicit Laps(int threads) : threads_(threads) {}

@@ -52,11 +52,12 @@ struct Parts {
   const index_t* cols = nullptr;  // of a part that is a matrix, else 0; of none if null
 };
 
-// See optimizer_kernel.h for the formulas.  If the parts are a net's parameters, a thread updates those rows of a weight
-// whose gradient it has computed, where threads shared its rows (up to 48 of a batch in a fused block): their lines need
-// not come from another CPU.  A training step at 8, 16 and 32 rows 1.04, 1.03 to 1.07 and 1.01 times as fast; from 64 rows
-// on no difference.  Where threads are far apart it updates columns instead (runtime/handover.h): a step at 8, 32, 64, 96,
-// 256 and 512 rows 1.24, 1.18, 1.21, 1.14, 1.05 and 1.01 times as fast, at 1,024 0.985.  (Two threads of Zen 4.)
+// See optimizer_kernel.h for the formulas.  If the parts are a net's parameters, a thread updates those rows of a
+// weight whose gradient it has computed, where threads shared its rows (up to 48 of a batch in a fused block): their
+// lines need not come from another CPU.  A training step at 8, 16 and 32 rows 1.04, 1.03 to 1.07 and 1.01 times as
+// fast; from 64 rows on no difference.  Where threads are far apart it updates columns instead (runtime/handover.h): a
+// step at 8, 32, 64, 96, 256 and 512 rows 1.24, 1.18, 1.21, 1.14, 1.05 and 1.01 times as fast, at 1,024 0.985.  (Two
+// threads of Zen 4.)
 struct SgdOptions {
   double lr, momentum, weight_decay;
   bool nesterov;
