@@ -128,7 +128,7 @@ class Part {
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
     GemmBlock<T> g;  // panels() sets what is not set here: zeroed as a whole it took 7 ns
     g.k = a.cols, g.lead = lead(b.cols), g.columns = {}, g.a_streams = plan_.a_streams;
-    g.asks = plan_.asks;
+    g.asks = plan_.asks, g.by_lines = loads_lines(kern_, b);
     g.half_tiles = halves_tiles(kern_, a.cols);
     g.resume = resume, g.suspend = suspend, g.plain = is_plain(options_);
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;

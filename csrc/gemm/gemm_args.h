@@ -40,20 +40,23 @@ struct AsksAhead {
 template <class T>
 struct GemmBlock {
   index_t m, n, k;
-  index_t lead;     // for rows(), and where B wraps
-  bool wraps;       // B's last `lead` columns come before its first: gemm_wrap.h
+  index_t lead;  // for rows(), and where B wraps
+  // B, packed, begins with its last `lead` columns, which n does not count but pack_width does, and C with the ends of
+  // the rows before: gemm_wrap.h.  Of block() a panel of two or three whole registers.
+  bool wraps;
   bool half_tiles;  // tiles of half the rows, where their stores would show: halves_tiles()
   const T* a;
   index_t a_row, a_k, a_tile;
   const T* b;
   index_t b_k;
-  // b_streams: b lies in memory as the caller has it: the first tile prefetches it and, if pack_to is
-  // not null and the tile has mr rows at least, leaves it there in rows of pack_width for the other tiles.
+  // b_streams: b lies in memory as the caller has it: the first tile, or all, ask for it (asks) and the first, if
+  // pack_to is not null and the tile has mr rows at least, leaves it there in rows of pack_width for the other tiles.
   // b_turns: b's columns are contiguous, b_k is from one to the next, and each tile turns them; n may be any number,
   // and step p of row i of A is a[i * a_row + p * a_k] for any row.  With pack_to only the first tile does, of mr rows,
   // n being a panel's again and at least a register.
   bool b_streams, b_turns;
   AsksAhead asks;  // of b_streams
+  bool by_lines;   // of b_turns: whole lines of columns are loaded, where they lie in one set of L1
   T* pack_to;
   index_t pack_width;
   T* c;

@@ -1,5 +1,5 @@
-// A block of C one panel wide, of any width where tiles turn B: row tiles one below the other.  The first may read B
-// where the caller has it, and leave it packed for those below.
+// A block of C one panel wide, of any width where tiles turn B: row tiles one below the other.  All may read B where
+// the caller has it, or the first alone, which leaves it packed for those below.
 #pragma once
 
 #include "gemm/gemm_args.h"

@@ -162,11 +162,12 @@ struct Plan {
     }
   }
 
-  // Whether the first of the panels that C is computed by wraps.
+  // Whether the first of the panels that C is computed by wraps.  All steps of k are one block then: a panel that wraps
+  // takes up no unfinished sums.
   template <class T>
   bool wraps_panels(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k,
                     const GemmOptions<T>& options) const {
-    return !by_rows && !turn_b && pack_b != PackB::never && is_plain(options) &&
+    return !by_rows && !turn_b && pack_b != PackB::never && is_plain(options) && k <= kern.kc / 2 &&
            wrapping_pays(kern, c, k) && c.col_stride == 1 && c.row_stride == c.cols &&
            c.cols <= kern.nc && past_boundary(kern, c) > 0;
   }
@@ -197,7 +198,7 @@ struct Plan {
       nc = std::min(nc, rounded_up(balanced_step(c.cols, kern.nc), kern.width));
     } else if (pack_b == PackB::never) {
       // One row tile: B streams through once.
-      kc = c.rows <= kern.mr ? k : balanced_step(k, steps_in_place(kern, b));
+      kc = c.rows <= kern.mr ? k : std::min(kc, balanced_step(k, steps_in_place(kern, b)));
     } else if (in_pieces(kern, c.rows)) {
       kc = balanced_step(k, kPieceOfPanel), nc = nr;
     } else if (!pack_a) {

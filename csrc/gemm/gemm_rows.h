@@ -96,9 +96,7 @@ void gemm_rows(const GemmBlock<T>& block) {
       done = end;
     }
   }
-  if (!g.wraps) return;
-  const FirstLanes<T> ends{static_cast<int>(g.lead)};
-  ends.store(g.c + g.m * g.c_row - g.lead, Vec<T>::load(end_of_row));
+  if (g.wraps) store_last_end(g, end_of_row);
 }
 
 }  // namespace

@@ -52,6 +52,15 @@ struct Square {
     const int i = t / kGroups, c = t % kGroups;
     b[c][i] = load_groups<T>(from, i, c * kGroup);
   }
+  // Columns i, i + kGroup, ... of it by whole lines.
+  FASTBN_INLINE void load_lines(const RowsOfSquare<T>& from, int i) {
+    Vec<T> lines[kGroups];
+    FASTBN_UNROLL
+    for (int q = 0; q < kGroups; ++q) lines[q] = Vec<T>::load(from[i + q * kGroup]);
+    Vec<T>::transpose_lanes(lines);
+    FASTBN_UNROLL
+    for (int c = 0; c < kGroups; ++c) b[c][i] = lines[c];
+  }
   FASTBN_INLINE void load(const RowsOfSquare<T>& from) {
     FASTBN_UNROLL
     for (int t = 0; t < Vec<T>::kWidth; ++t) load(from, t);
@@ -84,7 +93,11 @@ FASTBN_INLINE void turned_step(const GemmBlock<T>& g, RowsOfA<T, R>& a, Vec<T> r
 // once a group of steps the next group is turned.  Loading and turning a whole square first left the multiply-add unit
 // waiting, as no processor looks 128 of them ahead: 79 GFLOP/s instead of 104 (Zen 4, 784 x 256, 8 rows; squares by way
 // of a packed panel in L1: 69).
-template <class T, int R, bool kPack>
+//
+// By lines, four columns are loaded at a time, a line of each, which no other line of a crowded set can drive out
+// between four looks at it: loads_lines().  It takes registers that more than eight chains do not leave.
+constexpr int kMostByLines = 8;
+template <class T, int R, bool kPack, bool kByLines>
 FASTBN_INLINE void turn_squares(const GemmBlock<T>& g, RowsOfA<T, R>& a, RowsOfSquare<T>& from,
                                 index_t squares, bool more, T*& packed, Square<T>& square,
                                 Vec<T> (&acc)[R]) {
@@ -105,7 +118,11 @@ FASTBN_INLINE void turn_squares(const GemmBlock<T>& g, RowsOfA<T, R>& a, RowsOfS
     FASTBN_UNROLL
     for (int t = 0; t < w; ++t) {
       turned_step<kPack>(g, a, square.b[t / kGroup][t % kGroup], packed, acc);
-      next.load(from, t);
+      if constexpr (!kByLines) {
+        next.load(from, t);
+      } else if (t % next.kGroups == 0) {
+        next.load_lines(from, t / next.kGroups);
+      }
       if (t % kGroup == 0 && t + kGroup < w) Vec<T>::transpose_groups(square.b[t / kGroup + 1]);
       prefetch_to_l2(from[t] + kAhead);
     }
@@ -188,7 +205,12 @@ void turn_columns(const GemmBlock<T>& g, index_t registers, const T* a, const T*
     RowsOfA<T, R> rows(a, g.a_row);
     turn_groups<T, R, kPack>(g, rows, b, before, to, acc);
     // After the last register's last square it is loaded again, for nothing.
-    turn_squares<T, R, kPack>(g, rows, from, squares, r + 1 < registers, to, square, acc);
+    const bool more = r + 1 < registers;
+    if (R <= kMostByLines && g.by_lines) {
+      turn_squares<T, R, kPack, R <= kMostByLines>(g, rows, from, squares, more, to, square, acc);
+    } else {
+      turn_squares<T, R, kPack, false>(g, rows, from, squares, more, to, square, acc);
+    }
     const T* b_left = b + first + squares * w;
     const index_t left = g.k - first - squares * w;
     turn_groups<T, R, kPack>(g, rows, b_left, left / kGroup, to, acc);

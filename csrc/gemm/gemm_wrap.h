@@ -63,6 +63,13 @@ FASTBN_INLINE void wrapped_rows(const GemmBlock<T>& panel, const T* a, index_t r
   for (; i < rows; ++i) wrapped_tile<T, 1, V>(panel, a + i * panel.a_row, row + i, end_of_row, {});
 }
 
+// The end of the last row, which no tile has stored.
+template <class T>
+FASTBN_INLINE void store_last_end(const GemmBlock<T>& g, const T* end_of_row) {
+  const FirstLanes<T> ends{static_cast<int>(g.lead)};
+  ends.store(g.c + g.m * g.c_row - g.lead, Vec<T>::load(end_of_row));
+}
+
 // The first panel of a C that is computed panel by panel.
 template <class T, int V>
 void wrapped_tiles(const GemmBlock<T>& g) {
@@ -74,8 +81,7 @@ void wrapped_tiles(const GemmBlock<T>& g) {
     wrapped_rows<T, V>(panel, rows_of_a(g, row), rows, row, end_of_row,
                        beside(panel, row, rows, 0));
   }
-  const FirstLanes<T> ends{static_cast<int>(g.lead)};
-  ends.store(g.c + g.m * g.c_row - g.lead, Vec<T>::load(end_of_row));
+  store_last_end(g, end_of_row);
 }
 
 template <class T>

@@ -51,6 +51,16 @@ struct Vec<float> {
     v = _mm512_insertf32x4(v, _mm_loadu_ps(r), 2);
     return {_mm512_insertf32x4(v, _mm_loadu_ps(s), 3)};
   }
+  static FASTBN_INLINE void transpose_lanes(Vec (&r)[4]) {  // 4 x 4 lanes of 16 bytes
+    const __m512 t0 = _mm512_shuffle_f32x4(r[0].v, r[1].v, 0x44),
+                 t1 = _mm512_shuffle_f32x4(r[0].v, r[1].v, 0xee),
+                 t2 = _mm512_shuffle_f32x4(r[2].v, r[3].v, 0x44),
+                 t3 = _mm512_shuffle_f32x4(r[2].v, r[3].v, 0xee);
+    r[0].v = _mm512_shuffle_f32x4(t0, t2, 0x88);
+    r[1].v = _mm512_shuffle_f32x4(t0, t2, 0xdd);
+    r[2].v = _mm512_shuffle_f32x4(t1, t3, 0x88);
+    r[3].v = _mm512_shuffle_f32x4(t1, t3, 0xdd);
+  }
   static FASTBN_INLINE void transpose_groups(Vec (&r)[4]) {
     const __m512d t0 = _mm512_castps_pd(_mm512_unpacklo_ps(r[0].v, r[1].v)),
                   t1 = _mm512_castps_pd(_mm512_unpackhi_ps(r[0].v, r[1].v)),
@@ -182,6 +192,16 @@ struct Vec<double> {
     v = _mm512_insertf64x2(v, _mm_loadu_pd(q), 1);
     v = _mm512_insertf64x2(v, _mm_loadu_pd(r), 2);
     return {_mm512_insertf64x2(v, _mm_loadu_pd(s), 3)};
+  }
+  static FASTBN_INLINE void transpose_lanes(Vec (&r)[4]) {
+    const __m512d t0 = _mm512_shuffle_f64x2(r[0].v, r[1].v, 0x44),
+                  t1 = _mm512_shuffle_f64x2(r[0].v, r[1].v, 0xee),
+                  t2 = _mm512_shuffle_f64x2(r[2].v, r[3].v, 0x44),
+                  t3 = _mm512_shuffle_f64x2(r[2].v, r[3].v, 0xee);
+    r[0].v = _mm512_shuffle_f64x2(t0, t2, 0x88);
+    r[1].v = _mm512_shuffle_f64x2(t0, t2, 0xdd);
+    r[2].v = _mm512_shuffle_f64x2(t1, t3, 0x88);
+    r[3].v = _mm512_shuffle_f64x2(t1, t3, 0xdd);
   }
   static FASTBN_INLINE void transpose_groups(Vec (&r)[2]) {
     const __m512d low = _mm512_unpacklo_pd(r[0].v, r[1].v);

@@ -26,6 +26,18 @@ def test_every_element_is_one_chain_over_k(target, dtype, rng, shape):
     assert bits(_core.gemm(a, b)) == bits(oracles.one_chain(a, b, fused=fused))
 
 
+@pytest.mark.parametrize("m", [1, 3, 8, 9, 24, 43])
+def test_columns_of_b_a_page_apart_have_the_same_bits(target, dtype, rng, threads, m):
+    """Of such columns tiles of up to 8 rows, and a first one of more, load whole lines."""
+    threads(1)
+    page = 4096 // np.dtype(dtype).itemsize
+    for n, k in ((16, 16), (50, 61), (48, 130), (33, page)):
+        a, rows = normal(rng, m, k, dtype=dtype), normal(rng, n, page, dtype=dtype)
+        for first in {0, (page - k) // 2, page - k}:  # where in a line they begin
+            b = rows[:, first : first + k].T
+            assert bits(_core.gemm(a, b)) == bits(_core.gemm(a, np.ascontiguousarray(b)))
+
+
 def test_integers_are_exact_on_all_targets_and_threads(dtype, rng, threads):
     before = _core.get_target()
     try:

@@ -45,16 +45,16 @@ def test_any_beginning_gives_the_same_bits(target, dtype, rng, threads, k, n_thr
             assert bits(got) == bits(expected)
 
 
-# Blocks of rows with a last tile of 5, of 7 (a half and ones), the fewest rows that wrap, one less.
-@pytest.mark.parametrize("m", [421, 71, 64, 63])
-@pytest.mark.parametrize(
-    ("k", "threads_and_order"),
-    [(65, (1, "NN")), (96, (2, "TN")), (130, (1, "NT")), (192, (3, "NN")), (193, (1, "TN"))],
-)
+# Last tiles of 5 rows and of 7 (a half and ones), the fewest rows that wrap, one less; on deep
+# cores blocks of rows, of packed columns of A and of an A that is cut, for which B is packed anew.
+PANELS = [(421, 65, "NN", 1), (71, 96, "TN", 2), (64, 130, "NT", 1), (63, 192, "NN", 1)]
+PANELS += [(421, 192, "NN", 3), (421, 193, "TN", 1), (512, 96, "TN", 1), (1100, 192, "NN", 1)]
+
+
+@pytest.mark.parametrize(("m", "k", "order", "n_threads"), PANELS)
 def test_panels_of_any_beginning_give_the_same_bits(
-    target, dtype, rng, threads, m, k, threads_and_order
+    target, dtype, rng, threads, m, k, order, n_threads
 ):
-    n_threads, order = threads_and_order
     threads(n_threads)
     size = np.dtype(dtype).itemsize
     for registers in (6, 7, 8, 17):
