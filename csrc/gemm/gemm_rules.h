@@ -267,7 +267,7 @@ bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>
   return b.rows >= kLeastToTurn && c.rows <= most && c.cols >= kern.width;
 }
 
-// Whether tiles of few rows load whole lines of B's columns and turn its lanes, too: where columns are a multiple of a
+// Whether tiles of mr rows load whole lines of B's columns and turn its lanes, too: where columns are a multiple of a
 // page apart, and share a set of L1 (one thread of Emerald Rapids, at 8 rows: 1024 x 1024 1.09 to 1.11 times as fast,
 // 2048 x 2048 1.07, 1024 x 512 1.13, doubles of 512 x 512 1.08 to 1.1, first tiles that leave B packed at 24 to 128
 // rows 1.00 to 1.04; of other columns 0.95 to 1.0.  Not measured on Zen and Ice Lake).

@@ -95,8 +95,8 @@ FASTBN_INLINE void turned_step(const GemmBlock<T>& g, RowsOfA<T, R>& a, Vec<T> r
 // of a packed panel in L1: 69).
 //
 // By lines, four columns are loaded at a time, a line of each, which no other line of a crowded set can drive out
-// between four looks at it: loads_lines().  It takes registers that more than eight chains do not leave.
-constexpr int kMostByLines = 8;
+// between four looks at it: loads_lines().  Of kGemmRows rows alone: of all numbers of rows up to 8 it would be 40 KB
+// more, and of more the registers do not suffice.
 template <class T, int R, bool kPack, bool kByLines>
 FASTBN_INLINE void turn_squares(const GemmBlock<T>& g, RowsOfA<T, R>& a, RowsOfSquare<T>& from,
                                 index_t squares, bool more, T*& packed, Square<T>& square,
@@ -180,7 +180,7 @@ struct ChainsAt {
 // loaded among the last multiply-adds of the one before.  Where columns of B crowd a set of L1, whole groups come
 // first until squares begin on a cache line, or as near to one as B's elements lie to a group: parts of two lines
 // of each would be twice as many (1024 x 1024 at 8 rows, arrays 16 bytes past a line: 69 to 92 GFLOP/s).
-template <class T, int R, bool kPack>
+template <class T, int R, bool kPack, bool kByLines>
 void turn_columns(const GemmBlock<T>& g, index_t registers, const T* a, const T* b, T* packed,
                   const ChainsAt<T>& chains) {
   constexpr index_t w = Vec<T>::kWidth, kGroup = Vec<T>::kGroup;
@@ -205,12 +205,7 @@ void turn_columns(const GemmBlock<T>& g, index_t registers, const T* a, const T*
     RowsOfA<T, R> rows(a, g.a_row);
     turn_groups<T, R, kPack>(g, rows, b, before, to, acc);
     // After the last register's last square it is loaded again, for nothing.
-    const bool more = r + 1 < registers;
-    if (R <= kMostByLines && g.by_lines) {
-      turn_squares<T, R, kPack, R <= kMostByLines>(g, rows, from, squares, more, to, square, acc);
-    } else {
-      turn_squares<T, R, kPack, false>(g, rows, from, squares, more, to, square, acc);
-    }
+    turn_squares<T, R, kPack, kByLines>(g, rows, from, squares, r + 1 < registers, to, square, acc);
     const T* b_left = b + first + squares * w;
     const index_t left = g.k - first - squares * w;
     turn_groups<T, R, kPack>(g, rows, b_left, left / kGroup, to, acc);
@@ -219,6 +214,15 @@ void turn_columns(const GemmBlock<T>& g, index_t registers, const T* a, const T*
     FASTBN_UNROLL
     for (int i = 0; i < R; ++i) Vec<T>::store(c + i * chains.to_row, acc[i]);
   }
+}
+
+template <class T, int R, bool kPack>
+FASTBN_INLINE void turn_columns(const GemmBlock<T>& g, index_t registers, const T* a, const T* b,
+                                T* packed, const ChainsAt<T>& chains) {
+  if constexpr (R == kGemmRows) {
+    if (g.by_lines) return turn_columns<T, R, kPack, true>(g, registers, a, b, packed, chains);
+  }
+  turn_columns<T, R, kPack, false>(g, registers, a, b, packed, chains);
 }
 
 template <class T>

@@ -28,7 +28,7 @@ def test_every_element_is_one_chain_over_k(target, dtype, rng, shape):
 
 @pytest.mark.parametrize("m", [1, 3, 8, 9, 24, 43])
 def test_columns_of_b_a_page_apart_have_the_same_bits(target, dtype, rng, threads, m):
-    """Of such columns tiles of up to 8 rows, and a first one of more, load whole lines."""
+    """Of such columns tiles of 8 rows, and a first one of more, load whole lines."""
     threads(1)
     page = 4096 // np.dtype(dtype).itemsize
     for n, k in ((16, 16), (50, 61), (48, 130), (33, page)):
