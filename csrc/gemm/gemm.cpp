@@ -151,7 +151,7 @@ class Part {
     }
   }
 
-  // A panel of a block of columns: where it begins, how many columns it has, in how many it is packed, and where.
+  // A panel of a block of columns: its first one, how many it has, in how many it is packed, and where.
   struct Panel {
     index_t begin, n, width;
     T* packed;
@@ -267,13 +267,11 @@ class Part {
 // equal size those are taken that have fewer of them (TN 512 x 512 at 64, 128 to 1024 rows 1.08, 1.01 to 1.02 times as
 // fast, 1024 x 1024 1.00 to 1.02; two threads of Zen 4).  Where C is computed row by row, threads share out its rows
 // alone, and so they do of a short k with an epilogue if they have many rows each: those who write halves of the same
-// rows fetch ahead what the other is about to write (1024 x 1024 with k = 8 and 512 x 512 with k = 16, bias and ReLU:
-// 1.1 times as fast; two threads of Zen 4).
+// rows fetch ahead what the other is about to write (1024 x 1024 with k = 8, 512 x 512 with 16, bias and ReLU: 1.1).
 //
 // Of halves that cost the same, deep cores take those of rows, if L2 keeps B: two threads of Emerald Rapids, NN 128,
 // 256, 384, 512, 768 and 1024 cubed 1.13, 1.04, 1.03, 1.05, 1.0 and 0.98 to 1.01 times as fast, 2048 cubed 0.97, NT 1.0
-// to 1.02, a training step at 256 rows 1.02.  (Rows that cost up to four times as much: 0.90 to 1.09, 1.00 in the
-// mean.)
+// to 1.02, a training step at 256 rows 1.02.  (Rows that cost up to four times as much: 0.90 to 1.09.)
 template <class T>
 Grid choose_grid(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c,
                  const GemmOptions<T>& options, int threads) {

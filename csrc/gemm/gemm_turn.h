@@ -10,11 +10,10 @@
 //  +--------+  +-----------+   R <= kTurnRows accumulators
 //              +-----------+
 //
-// A square of 16 lanes costs 80 shuffles and insertions, which run beside its 16 R multiply-adds: as many rows
-// as the registers hold share them.  A cache line of B is read by one square alone: columns of B that lie a multiple of
-// a page apart share a set of L1, and would evict one another before a second look.  Of more rows of C than
-// gemm_rules.h bears a packed panel serves most or all tiles, which are three registers wide and have a third of the
-// broadcasts.
+// A square of 16 lanes costs 80 shuffles and insertions, which run beside its 16 R multiply-adds: as many rows as the
+// registers hold share them.  A cache line of B is read by one square alone: columns of B that lie a multiple of a page
+// apart share a set of L1, and would evict one another before a second look.  Of more rows of C than gemm_rules.h bears
+// a packed panel serves most or all tiles, which are three registers wide and have a third of the broadcasts.
 #pragma once
 
 #include <cstdint>
@@ -94,9 +93,8 @@ FASTBN_INLINE void turned_step(const GemmBlock<T>& g, RowsOfA<T, R>& a, Vec<T> r
 // waiting, as no processor looks 128 of them ahead: 79 GFLOP/s instead of 104 (Zen 4, 784 x 256, 8 rows; squares by way
 // of a packed panel in L1: 69).
 //
-// By lines, four columns are loaded at a time, a line of each, which no other line of a crowded set can drive out
-// between four looks at it: loads_lines().  Of kGemmRows rows alone: of all numbers of rows up to 8 it would be 40 KB
-// more, and of more the registers do not suffice.
+// By lines (loads_lines()), four columns are loaded at a time, a line of each, which none of a crowded set drives out
+// between four looks.  Of kGemmRows rows alone: of all up to 8 it would be 40 KB more, for more registers are missing.
 template <class T, int R, bool kPack, bool kByLines>
 FASTBN_INLINE void turn_squares(const GemmBlock<T>& g, RowsOfA<T, R>& a, RowsOfSquare<T>& from,
                                 index_t squares, bool more, T*& packed, Square<T>& square,
