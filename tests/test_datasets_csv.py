@@ -123,7 +123,7 @@ def test_a_missing_csv(tmp_path: Path) -> None:
         (PLAIN, {"test_fraction": 0.9}, ("0.9 of 3 samples",)),
         (PLAIN, {"dtype": np.uint8}, ("uint8", "float64")),
         (b"\xff\xfe1\x00", {}, ("utf-8",)),
-        (b"\x1f\x8b" + gzip.compress(PLAIN.encode()), {}, ()),
+        (b"\x1f\x8b" + gzip.compress(PLAIN.encode(), mtime=0), {}, ()),
         (PLAIN + '"unclosed\n' * 20_000, {}, ()),
         (PLAIN + "9" * 200_000 + ",1,1\n", {}, ()),
     ],

@@ -114,7 +114,7 @@ void check_serial(Report& report, Random& random, index_t m, index_t n, index_t 
   const Memory<T> c(random, m, n, false, random.below(3));
   report.at(target() + " " + type_name<T>() + " serial_gemm " + std::to_string(m) + " x " +
             std::to_string(n) + " x " + std::to_string(k));
-  constexpr std::size_t kLine = 64, kAround = 1 << 16;
+  constexpr std::size_t kLine = 64, kAround = 1 << 14;
   constexpr unsigned char kRogueByte = 0xa5;
   Memory<T> wider(random, m, n + random.below(40), false, 0);
   const std::size_t bytes = serial_gemm_bytes(a.operand(), wider.view);
@@ -185,10 +185,10 @@ void test(Report& report) {
   for (const index_t k : {1, 8, 20, 48}) check_product<T>(report, random, 70, 110, k, true);
   // Columns of A that are packed, in whole blocks of tiles and in parts, beside B in whole panels and in parts:
   // the gradient of a weight.
-  for (int repeat = 0; repeat < 4; ++repeat) {
+  for (int repeat = 0; repeat < 2; ++repeat) {
     for (const index_t m : {9, 48, 192, 200}) {
-      for (const index_t n : {12, 36, 48, 96, 100}) {
-        for (const index_t k : {8, 20, 49, 64, 300}) check_serial<T>(report, random, m, n, k);
+      for (const index_t n : {12, 48, 100}) {
+        for (const index_t k : {8, 49, 300}) check_serial<T>(report, random, m, n, k);
       }
     }
     check_serial<T>(report, random, 12, 100, 1024);  // rows of A a page apart
