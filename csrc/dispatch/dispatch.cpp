@@ -8,7 +8,9 @@
 
 namespace fastbn {
 
-#define FASTBN_TARGET(name, supported) extern const KernelTable kernel_table_##name;
+#define FASTBN_TARGET(name, supported)                \
+  extern const Kernels<float> kernels_##name##_float; \
+  extern const Kernels<double> kernels_##name##_double;
 #include "fastbn_targets.inc"
 #undef FASTBN_TARGET
 
@@ -22,13 +24,15 @@ namespace {
 
 struct Target {
   const char* name;
-  const KernelTable* table;
+  const Kernels<float>* of_float;
+  const Kernels<double>* of_double;
   bool (*supported)();
 };
 
 // By feature bits, never by CPU family: a CPU newer than this file gets its best target too.
 const Target kTargets[] = {
-#define FASTBN_TARGET(name, supported) {#name, &kernel_table_##name, [] { return supported; }},
+#define FASTBN_TARGET(name, supported) \
+  {#name, &kernels_##name##_float, &kernels_##name##_double, [] { return supported; }},
 #include "fastbn_targets.inc"
 #undef FASTBN_TARGET
 };
@@ -68,8 +72,14 @@ std::atomic<const Target*>& active() {
 
 }  // namespace
 
-const KernelTable& active_table() {
-  return *active().load(std::memory_order_acquire)->table;
+template <>
+const Kernels<float>& kernels<float>() {
+  return *active().load(std::memory_order_acquire)->of_float;
+}
+
+template <>
+const Kernels<double>& kernels<double>() {
+  return *active().load(std::memory_order_acquire)->of_double;
 }
 
 std::vector<std::string> built_targets() {

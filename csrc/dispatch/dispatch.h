@@ -8,17 +8,11 @@
 
 namespace fastbn {
 
-const KernelTable& active_table();
-
-template <class T>
+template <class T>  // float or double
 const Kernels<T>& kernels();
 template <>
-inline const Kernels<float>& kernels<float>() {
-  return active_table().f32;
-}
+const Kernels<float>& kernels<float>();
 template <>
-inline const Kernels<double>& kernels<double>() {
-  return active_table().f64;
-}
+const Kernels<double>& kernels<double>();
 
 }  // namespace fastbn

@@ -1,4 +1,4 @@
-// The kernels of one target, as data: a table per target, one of them in force.
+// The kernels of one target, as data: a table per target and type of element, one target's in force.
 //
 // A kernel is serial and works on raw pointers; blocking, scratch and threads belong to the
 // drivers. Argument structs live beside their kernels' operation (gemm/gemm_args.h and so on):
@@ -19,11 +19,6 @@ struct Kernels {
   BatchNormKernels<T> batchnorm;
   NNKernels<T> nn;
   ProbeKernels<T> probe;
-};
-
-struct KernelTable {
-  Kernels<float> f32;
-  Kernels<double> f64;
 };
 
 }  // namespace fastbn

@@ -1,5 +1,5 @@
 # The table of targets, best first.  A new instruction set is a header in simd/ and a row here: the
-# row compiles dispatch/kernels.cpp once more and enrols the target in dispatch and in the tests.
+# row compiles dispatch/kernels.cpp twice more and enrols the target in dispatch and in the tests.
 #
 #   fastbn_target(<name> ARCH <regex of CMAKE_SYSTEM_PROCESSOR> FLAGS <compiler flags>
 #                 NEEDS <CPU features, as __builtin_cpu_supports names them>)

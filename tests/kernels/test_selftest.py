@@ -74,12 +74,12 @@ def check_symbols(folder: Path, nm: str) -> set[str]:
     """
     names = set()
     for path in folder.glob("CMakeFiles/fastbn_kernels_*.dir/csrc/dispatch/kernels.cpp.*"):
-        name = path.parents[2].name.removeprefix("fastbn_kernels_").removesuffix(".dir")
-        names.add(name)
+        table = path.parents[2].name.removeprefix("fastbn_").removesuffix(".dir")
+        names.add(table.split("_")[1])
         symbols = [line.split()[-2:] for line in run(nm, path).splitlines()]
         shared = {symbol for kind, symbol in symbols if kind in "WVuUTDBRC"}
         shared -= {"memcpy", "memset", "memmove"}
-        assert shared == {f"_ZN6fastbn{len(name) + 13}kernel_table_{name}E"}
+        assert shared == {f"_ZN6fastbn{len(table)}{table}E"}
     return names
 
 
