@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastbn.bench import ratios, team, watch
+from fastbn.bench.environment import HELD_BACK_BY, THREAD_VARIABLES
 from fastbn.bench.record import extra_info
 from fastbn.bench.shapes import Product
 from fastbn.bench.team import Settings, Team, WorkerError
@@ -157,8 +158,10 @@ def test_a_library_that_fails_meanwhile_is_left_out(
     assert len(measurement.seconds["fastbn"]) == 3
 
 
-def test_one_thread_is_a_peer() -> None:
+def test_one_thread_is_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether two threads are ever slower can be asked, with no word of unequal threads."""
+    for name in (*HELD_BACK_BY, *THREAD_VARIABLES):  # of which there would be a word
+        monkeypatch.delenv(name, raising=False)
     with Team(["fastbn", "fastbn-1"], Settings(2, rounds=1, seconds=1e-4)) as made:
         assert [library["threads"] for library in made.libraries.values()] == [2, 1]
         assert not made.warnings
