@@ -153,9 +153,9 @@ struct Plan {
   // a block of columns, of a C of more than nc, have gaps.
   template <class T>
   void choose_lead(const GemmKernels<T>& kern, const Matrix<T>& c) {
-    if (c.row_stride == c.cols && c.cols <= kern.nc) {
+    wraps = rows_may_wrap(kern, c);
+    if (wraps) {
       lead = past_boundary(kern, c);
-      wraps = lead > 0;
     } else if (c.cols > 4 * kern.vectors * kern.width) {
       // The first panel and the last are cut: of up to four that costs more than the lines of the rest.
       lead = columns_before(kern, c);
@@ -168,8 +168,7 @@ struct Plan {
   bool wraps_panels(const GemmKernels<T>& kern, const Matrix<T>& c, index_t k,
                     const GemmOptions<T>& options) const {
     return !by_rows && !turn_b && pack_b != PackB::never && is_plain(options) && k <= kern.kc / 2 &&
-           wrapping_pays(kern, c, k) && c.col_stride == 1 && c.row_stride == c.cols &&
-           c.cols <= kern.nc && past_boundary(kern, c) > 0;
+           wrapping_pays(kern, c, k) && rows_may_wrap(kern, c);
   }
 
   // Whether B may be packed once for each block of rows.

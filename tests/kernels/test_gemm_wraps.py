@@ -1,4 +1,7 @@
-"""Products into a C that starts anywhere in a cache line: B wraps there."""
+"""Products into a C, and of a B, that start anywhere in a cache line.
+
+B wraps there, or the first panel is cut.
+"""
 
 import itertools
 
@@ -41,6 +44,24 @@ def test_any_beginning_gives_the_same_bits(target, dtype, rng, threads, k, n_thr
         assert intact
         for offset in {size, 16, 32 - size, 48, WIDTH - size}:
             got, intact = product_at(a, b, offset)
+            assert intact
+            assert bits(got) == bits(expected)
+
+
+# Half of such rows start on a line, or a quarter: of B where it lies (few rows, k = 100) and of C
+# row by row.
+@pytest.mark.parametrize("k", [8, 24, 100])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_rows_of_parts_of_registers_give_the_same_bits(target, dtype, rng, threads, k, n_threads):
+    threads(n_threads)
+    size = np.dtype(dtype).itemsize
+    for quarters, m in itertools.product((18, 26, 27, 54, 70), (8, 24, 101)):
+        n = quarters * WIDTH // size // 4
+        a, b = normal(rng, m, k, dtype=dtype), normal(rng, k, n, dtype=dtype)
+        expected, intact = product_at(a, b, 0)
+        assert intact
+        for offset in {size, 16, WIDTH - size}:
+            got, intact = product_at(a, at_offset(b, offset), offset)
             assert intact
             assert bits(got) == bits(expected)
 
