@@ -88,14 +88,13 @@ constexpr index_t kLeastToPackA = 32;  // steps: see choose_packing
 // and most lines, and 10 x 128 was 10 % slower packed.
 constexpr index_t kDense = 512;  // bytes
 
-// Elements between a register's boundary in memory and the first one of each row.  Of rows that are no whole registers
-// apart, the fewest before any of them: where they are half a register more, as those of 200 and of 1000 floats, every
-// second one starts on a boundary then, and none of an array that starts 16 bytes past one did (one thread of Emerald
-// Rapids: B read where it lies, 100 x 1000 at 8 rows 1.05 to 1.08 times as fast, at 24 and 40 1.03 to 1.04, 300 x 200
-// 1.01 to 1.03; C row by row 1.07 to 1.13 with k = 8, 1.04 to 1.07 with 24, 1.015 with 40; doubles 1.03 to 1.09).
+// Elements between a register's boundary in memory and the first one of each row; of rows half a register apart from
+// whole ones, as those of 200 and of 1000 floats, the fewer of two rows', for deep windows: every second row starts on a
+// boundary then.  0 if rows differ in more.
 template <class T, class M>
 index_t past_boundary(const GemmKernels<T>& kern, const M& m) {
   const index_t apart = std::gcd<index_t, index_t>(m.row_stride, kern.width);
+  if (apart < (deep(kern) ? kern.width / 2 : kern.width)) return 0;
   return static_cast<index_t>(reinterpret_cast<std::uintptr_t>(m.data) / sizeof(T)) % apart;
 }
 
@@ -112,10 +111,19 @@ bool rows_may_wrap(const GemmKernels<T>& kern, const Matrix<T>& c) {
 // and 145), or writing C row by row.  Of two panels it would be too few.  Where a multiply-add takes two cycles (Zen 4)
 // both lines of a load fit beside it, and a register more a row costs more, as it does 256 columns a sixteenth, unless
 // rows are a page long (256 x 128 at 16 rows: 99 GFLOP/s, without 111; 256 x 1024 at 8 rows: 108, and 95).
+//
+// Where half of the rows start on one it pays only if no row has a register more (one thread of Emerald Rapids, arrays 16
+// bytes past a boundary: B read where it lies, 100 x 1000 at 8 rows 1.05 to 1.08 times as fast, at 24 and 40 1.03 to
+// 1.04, 300 x 200 1.01 to 1.03; C row by row 1.07 to 1.13 with k = 8, 1.04 to 1.07 with 24, 1.015 with 40; doubles 1.03
+// to 1.09.  Not measured on Zen and Ice Lake).
 template <class T, class M>
 index_t columns_before(const GemmKernels<T>& kern, const M& m) {
   if (double_pumped(kern) && m.row_stride * index_t{sizeof(T)} < kPageBytes) return 0;
-  return m.cols > 2 * kern.vectors * kern.width ? past_boundary(kern, m) : 0;
+  if (m.cols <= 2 * kern.vectors * kern.width) return 0;
+  const index_t past = past_boundary(kern, m);
+  const bool all_rows = m.row_stride % kern.width == 0;
+  const bool adds = rounded_up(m.cols + past, kern.width) > rounded_up(m.cols, kern.width);
+  return all_rows || !adds ? past : 0;
 }
 
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
@@ -124,7 +132,7 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 // sets of the caches: sooner packed.  Tiles of four rows read B twice as often: they feel a multiple of half a page,
 // and packing pays from three tiles on (one thread of Zen 4 with AVX2: 1024 x 1024 at 9 and 16 rows 45 and 72
 // GFLOP/s unpacked, 56 and 79 packed, at 8 rows 67 and 59; 512 x 512 at 32 rows 94 and 99).  So is B whose
-// loads are across two cache lines: all of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
+// loads are across two cache lines: many of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
 // those of the first of a few panels.
 //
 // A deep window hides loads across lines, up to six tiles (one thread of Emerald Rapids, unpacked beside packed: 300 x

@@ -191,6 +191,8 @@ void test(Report& report) {
         for (const index_t k : {8, 49, 300}) check_serial<T>(report, random, m, n, k);
       }
     }
+    // Rows of C half a register apart, which are computed one by one.
+    for (const index_t n : {216, 220}) check_serial<T>(report, random, 70, n, 8);
     check_serial<T>(report, random, 12, 100, 1024);  // rows of A a page apart
     check_serial<T>(report, random, 421, 50, 520);   // blocks of rows that pack B anew
   }

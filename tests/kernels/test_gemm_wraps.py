@@ -129,15 +129,15 @@ def test_gaps_between_rows(target, dtype, rng, gap):
     """Of whole registers: what follows a row is not the next one."""
     size = np.dtype(dtype).itemsize
     lanes = WIDTH // size
-    n = 8 * lanes
-    a, b = normal(rng, 64, 8, dtype=dtype), normal(rng, 8, n, dtype=dtype)
-    expected, _ = product_at(a, b, 0)
-    for offset in (size, 16, 48):
-        whole = at_offset(np.zeros((64, n + gap * lanes), dtype), offset)
-        whole.view(np.uint8)[...] = ROGUE
-        _core.gemm(a, b, whole[:, :n])
-        assert bits(whole[:, :n]) == bits(expected)
-        assert (np.ascontiguousarray(whole[:, n:]).view(np.uint8) == ROGUE).all()
+    for n in (8 * lanes, 27 * lanes // 2):
+        a, b = normal(rng, 64, 8, dtype=dtype), normal(rng, 8, n, dtype=dtype)
+        expected, _ = product_at(a, b, 0)
+        for offset in (size, 16, 48):
+            whole = at_offset(np.zeros((64, n + gap * lanes), dtype), offset)
+            whole.view(np.uint8)[...] = ROGUE
+            _core.gemm(a, b, whole[:, :n])
+            assert bits(whole[:, :n]) == bits(expected)
+            assert (np.ascontiguousarray(whole[:, n:]).view(np.uint8) == ROGUE).all()
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1, 2])

@@ -75,7 +75,7 @@ def check_symbols(folder: Path, nm: str) -> set[str]:
     names = set()
     for path in folder.glob("CMakeFiles/fastbn_kernels_*.dir/csrc/dispatch/kernels.cpp.*"):
         table = path.parents[2].name.removeprefix("fastbn_").removesuffix(".dir")
-        names.add(table.split("_")[1])
+        names.add(table.removeprefix("kernels_").rpartition("_")[0])
         symbols = [line.split()[-2:] for line in run(nm, path).splitlines()]
         shared = {symbol for kind, symbol in symbols if kind in "WVuUTDBRC"}
         shared -= {"memcpy", "memset", "memmove"}
