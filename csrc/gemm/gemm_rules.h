@@ -88,9 +88,9 @@ constexpr index_t kLeastToPackA = 32;  // steps: see choose_packing
 // and most lines, and 10 x 128 was 10 % slower packed.
 constexpr index_t kDense = 512;  // bytes
 
-// Elements between a register's boundary in memory and the first one of each row; of rows half a register apart from
-// whole ones, as those of 200 and of 1000 floats, the fewer of two rows', for deep windows: every second row starts on a
-// boundary then.  0 if rows differ in more.
+// Elements between a register's boundary in memory and the first one of each row.  Of rows half a register longer than
+// whole ones, as those of 200 and of 1000 floats, the fewer of two rows', for deep windows: every second row starts on
+// a boundary then.  0 if rows differ in more.
 template <class T, class M>
 index_t past_boundary(const GemmKernels<T>& kern, const M& m) {
   const index_t apart = std::gcd<index_t, index_t>(m.row_stride, kern.width);
@@ -112,8 +112,8 @@ bool rows_may_wrap(const GemmKernels<T>& kern, const Matrix<T>& c) {
 // both lines of a load fit beside it, and a register more a row costs more, as it does 256 columns a sixteenth, unless
 // rows are a page long (256 x 128 at 16 rows: 99 GFLOP/s, without 111; 256 x 1024 at 8 rows: 108, and 95).
 //
-// Where half of the rows start on one it pays only if no row has a register more (one thread of Emerald Rapids, arrays 16
-// bytes past a boundary: B read where it lies, 100 x 1000 at 8 rows 1.05 to 1.08 times as fast, at 24 and 40 1.03 to
+// Where half of the rows start on one it pays only if no row has a register more (one thread of Emerald Rapids, arrays
+// 16 bytes past a boundary: B read where it lies, 100 x 1000 at 8 rows 1.05 to 1.08 times as fast, at 24 and 40 1.03 to
 // 1.04, 300 x 200 1.01 to 1.03; C row by row 1.07 to 1.13 with k = 8, 1.04 to 1.07 with 24, 1.015 with 40; doubles 1.03
 // to 1.09.  Not measured on Zen and Ice Lake).
 template <class T, class M>
