@@ -48,8 +48,8 @@ def test_any_beginning_gives_the_same_bits(target, dtype, rng, threads, k, n_thr
             assert bits(got) == bits(expected)
 
 
-# Deep cores cut panels so that half of the rows start on a line where rows are half a register apart:
-# rows of B where it lies (few rows of C, k = 100), and of C row by row.
+# Where rows are half a register longer than whole ones, deep cores cut panels so that every second
+# starts on a line: of B where it lies (few rows of C, k = 100), and of C row by row.
 @pytest.mark.parametrize("k", [8, 24, 100])
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_rows_of_parts_of_registers_give_the_same_bits(target, dtype, rng, threads, k, n_threads):

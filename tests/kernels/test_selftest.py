@@ -115,8 +115,8 @@ def test_with_sanitizers(tmp_path):
     # What is left out doubles the time, and nearly all that it finds address sanitizer traps too.
     left_out = "null,pointer-overflow,object-size"
     sanitizers = f"-fsanitize=address,undefined -fno-sanitize={left_out} -fno-sanitize-recover=all"
-    # Each access checked by a call, and -O0: on two CPUs all compiles in 160 s.  Written out, and at
-    # -O1, the kernels of AVX-512 alone took 650.
+    # Each access checked by a call, and -O0: on two CPUs all compiles in 160 s.  Written out, and
+    # at -O1, the kernels of AVX-512 alone took 650.
     sanitizers += " --param asan-instrumentation-with-call-threshold=0"
     probe = subprocess.run(
         [tool("g++"), *sanitizers.split(), "-x", "c++", "-", "-o", tmp_path / "probe"],
