@@ -129,7 +129,7 @@ struct Plan {
     } else if (by_rows || (b.col_stride != 1 && !turn_b)) {
       pack_b = PackB::before;
     } else {
-      lead = turn_b ? 0 : columns_before<T>(kern, b);
+      lead = turn_b ? 0 : columns_before<T>(kern, b, most_uncut(kern, b, c.rows));
       const bool few = turn_b || c.rows <= most_unpacked<T>(kern, b, lead);
       pack_b = few ? PackB::never : PackB::on_the_way;
       if (pack_b != PackB::never) lead = 0;

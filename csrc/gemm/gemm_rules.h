@@ -116,14 +116,32 @@ bool rows_may_wrap(const GemmKernels<T>& kern, const Matrix<T>& c) {
 // 16 bytes past a boundary: B read where it lies, 100 x 1000 at 8 rows 1.05 to 1.08 times as fast, at 24 and 40 1.03 to
 // 1.04, 300 x 200 1.01 to 1.03; C row by row 1.07 to 1.13 with k = 8, 1.04 to 1.07 with 24, 1.015 with 40; doubles 1.03
 // to 1.09.  Not measured on Zen and Ice Lake).
+//
+// `most_uncut`: of so many columns, a register more costs more than the lines.
 template <class T, class M>
-index_t columns_before(const GemmKernels<T>& kern, const M& m) {
+index_t columns_before(const GemmKernels<T>& kern, const M& m, index_t most_uncut = 0) {
   if (double_pumped(kern) && m.row_stride * index_t{sizeof(T)} < kPageBytes) return 0;
   if (m.cols <= 2 * kern.vectors * kern.width) return 0;
   const index_t past = past_boundary(kern, m);
   const bool all_rows = m.row_stride % kern.width == 0;
   const bool adds = rounded_up(m.cols + past, kern.width) > rounded_up(m.cols, kern.width);
-  return all_rows || !adds ? past : 0;
+  return !adds || (all_rows && m.cols > most_uncut) ? past : 0;
+}
+
+// most_uncut of a B that is read where it lies.  Of few panels one register more is much, often in a panel of its own,
+// and a deep window hides the loads across lines of a B that L1 or L2 keeps.  Where its rows lie in four sets of L1 or
+// fewer, the line more that each takes drives others out; and a tile of a few rows has too little to hide loads behind
+// (one thread of Emerald Rapids, uncut beside cut, arrays 16 bytes past a line, k = 128 to 1024, 8 to 40 rows: 112 and
+// 128 columns 0.98 to 1.15 times as fast, 144 1.10 to 1.14, 192 1.05 to 1.11, 208 to 240 1.00 to 1.09, 288 1.02 to
+// 1.08, 320 to 432 0.86 to 1.06, of rows of 1 KiB 256 0.95 to 1.05, of 2 KiB 512 0.74 to 0.97; 1 to
+// 5 rows 0.70 to 1.05, 9 to 12, 17, 25 and 33 0.82 to 1.04, 7, 15, 31 and 39 1.01 to 1.10; doubles alike.  Not measured
+// on Zen and Ice Lake).
+template <class T>
+index_t most_uncut(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows) {
+  constexpr index_t kPanels = 6, kFewSets = 1024;  // bytes
+  const bool crowds = b.row_stride * index_t{sizeof(T)} % kFewSets == 0;
+  const bool whole_tiles = (rows + 1) % kern.mr <= 1;  // or but for a row
+  return deep(kern) && whole_tiles && !crowds ? kPanels * kern.vectors * kern.width : 0;
 }
 
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
