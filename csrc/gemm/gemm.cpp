@@ -127,7 +127,8 @@ class Part {
   void step(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
     GemmBlock<T> g;  // panels() sets what is not set here: zeroed as a whole it took 7 ns
-    g.k = a.cols, g.lead = lead(b.cols), g.columns = {}, g.a_streams = plan_.a_streams;
+    g.k = a.cols, g.lead = lead(b.cols), g.row_of_b = b.cols, g.columns = {},
+    g.a_streams = plan_.a_streams;
     g.asks = plan_.asks, g.by_lines = loads_lines(kern_, b);
     g.half_tiles = halves_tiles(kern_, a.cols);
     g.resume = resume, g.suspend = suspend, g.plain = is_plain(options_);
@@ -182,7 +183,7 @@ class Part {
     bool is_packed = i > 0 && !(plan_.one_panel && count > 1);
     for (int q = 0; q < count; ++q) {
       const Panel here = panel(b, count, q);
-      g.wraps = plan_.wraps && q == 0;
+      g.wraps = plan_.wraps && q == 0 && g.lead > 0;
       set_b(g, b, here, is_packed);
       if (plan_.by_rows) continue;
       g.c = c.data + i * c.row_stride + here.begin;

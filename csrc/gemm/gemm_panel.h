@@ -6,6 +6,7 @@
 #include "gemm/gemm_tile.h"
 #include "gemm/gemm_turn.h"
 #include "gemm/gemm_wrap.h"
+#include "gemm/gemm_wrap_in_place.h"
 #include "simd/vec.h"
 
 namespace fastbn {
@@ -117,7 +118,7 @@ void tiles_of_panel(const GemmBlock<T>& g) {
 
 template <class T>
 void gemm_block(const GemmBlock<T>& g) {
-  if (g.wraps) return wrapped_panel(g);
+  if (g.wraps) return g.b_streams ? wrapped_panel_in_place(g) : wrapped_panel(g);
   if (!g.b_turns) return tiles_of_panel(g);
   if (!g.pack_to) return turn_block(g);
   tiles_of_panel(turn_first_tile(g));

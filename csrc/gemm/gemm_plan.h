@@ -54,9 +54,9 @@ struct Plan {
   bool a_streams;   // A comes from beyond L2
   bool packs_next;  // tiles leave the next panel of B packed: gemm_beside.h
   bool one_panel;   // each panel of B is packed where the one before was
-  index_t
-      lead;  // columns_before() of B that is not packed, or of C by rows: past_boundary() of C if B wraps
-  bool wraps;      // B's last columns come before its first: gemm_wrap.h
+  // columns_before() of B that is not packed, or of C by rows; past_boundary() of either if B wraps
+  index_t lead;
+  bool wraps;      // B's last columns come before its first: gemm_wrap.h, gemm_wrap_in_place.h
   bool copy_c;     // C's columns are not contiguous: blocks of it are computed in scratch
   bool partial_c;  // C cannot hold unfinished sums, since beta wants its old values at the end
   index_t kc, mc, nc, rows;
@@ -121,7 +121,7 @@ struct Plan {
                       const Matrix<const T>& b, const Matrix<T>& c, const GemmOptions<T>& options,
                       const Grid& grid) {
     const index_t k = a.cols;
-    lead = 0;
+    lead = 0, wraps = false;
     by_rows = goes_by_rows(kern, c, k, options, grid);
     turn_b = !by_rows && turns(kern, b, c);
     if (!by_rows && !turn_b && turns_first_tile(kern, b, c)) {
@@ -129,12 +129,12 @@ struct Plan {
     } else if (by_rows || (b.col_stride != 1 && !turn_b)) {
       pack_b = PackB::before;
     } else {
-      lead = turn_b ? 0 : columns_before<T>(kern, b, most_uncut(kern, b, c.rows));
-      const bool few = turn_b || c.rows <= most_unpacked<T>(kern, b, lead);
+      wraps = !turn_b && wraps_in_place(kern, b, c.rows);
+      lead = turn_b ? 0 : wraps ? past_boundary(kern, b) : columns_before<T>(kern, b);
+      const bool few = turn_b || c.rows <= most_unpacked<T>(kern, b, lead, wraps);
       pack_b = few ? PackB::never : PackB::on_the_way;
-      if (pack_b != PackB::never) lead = 0;
+      if (!few) lead = 0, wraps = false;
     }
-    wraps = false;
     if (by_rows && c.col_stride == 1) choose_lead(kern, c);
     if (wraps_panels(kern, c, k, options)) lead = past_boundary(kern, c), wraps = true;
     // A is read well where it lies if its rows are contiguous.  Its columns are not: each step of a tile

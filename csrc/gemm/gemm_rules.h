@@ -116,32 +116,34 @@ bool rows_may_wrap(const GemmKernels<T>& kern, const Matrix<T>& c) {
 // 16 bytes past a boundary: B read where it lies, 100 x 1000 at 8 rows 1.05 to 1.08 times as fast, at 24 and 40 1.03 to
 // 1.04, 300 x 200 1.01 to 1.03; C row by row 1.07 to 1.13 with k = 8, 1.04 to 1.07 with 24, 1.015 with 40; doubles 1.03
 // to 1.09.  Not measured on Zen and Ice Lake).
-//
-// `most_uncut`: of so many columns, a register more costs more than the lines.
 template <class T, class M>
-index_t columns_before(const GemmKernels<T>& kern, const M& m, index_t most_uncut = 0) {
+index_t columns_before(const GemmKernels<T>& kern, const M& m) {
   if (double_pumped(kern) && m.row_stride * index_t{sizeof(T)} < kPageBytes) return 0;
   if (m.cols <= 2 * kern.vectors * kern.width) return 0;
   const index_t past = past_boundary(kern, m);
   const bool all_rows = m.row_stride % kern.width == 0;
   const bool adds = rounded_up(m.cols + past, kern.width) > rounded_up(m.cols, kern.width);
-  return !adds || (all_rows && m.cols > most_uncut) ? past : 0;
+  return all_rows || !adds ? past : 0;
 }
 
-// most_uncut of a B that is read where it lies.  Of few panels one register more is much, often in a panel of its own,
-// and a deep window hides the loads across lines of a B that L1 or L2 keeps.  Where its rows lie in four sets of L1 or
-// fewer, the line more that each takes drives others out; and a tile of a few rows has too little to hide loads behind
-// (one thread of Emerald Rapids, uncut beside cut, arrays 16 bytes past a line, k = 128 to 1024, 8 to 40 rows: 112 and
-// 128 columns 0.98 to 1.15 times as fast, 144 1.10 to 1.14, 192 1.05 to 1.11, 208 to 240 1.00 to 1.09, 288 1.02 to
-// 1.08, 320 to 432 0.86 to 1.06, of rows of 1 KiB 256 0.95 to 1.05, of 2 KiB 512 0.74 to 0.97; 1 to
-// 5 rows 0.70 to 1.05, 9 to 12, 17, 25 and 33 0.82 to 1.04, 7, 15, 31 and 39 1.01 to 1.10; doubles alike.  Not measured
-// on Zen and Ice Lake).
+// Whether B wraps where it is read where it lies, for so many rows of C (gemm_wrap_in_place.h): no load is across
+// lines, and no row has a register more, as cut ones have (one thread of Emerald Rapids, arrays 16 bytes past a line,
+// beside those: 128 columns at 8 to 40 rows 1.11 to 1.13 times as fast, 256 1.06 to 1.10, 384 1.05 to 1.06, 512 1.03,
+// 320 with k = 2048 1.02 to 1.03, 1024 x 1024 0.99 to 1.03, one and four rows 1.05 to 1.14; two threads 1.01 to 1.15,
+// doubles 1.01 to 1.13).  Two panels, which are not cut, gain 1.2 to 1.9 at 3 rows, but tiles as high as can be hide
+// their loads anyway (0.95 to 1.05).  Not measured on Zen and Ice Lake.
 template <class T>
-index_t most_uncut(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows) {
-  constexpr index_t kPanels = 6, kFewSets = 1024;  // bytes
-  const bool crowds = b.row_stride * index_t{sizeof(T)} % kFewSets == 0;
+bool wraps_in_place(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows) {
+  const index_t panel = kern.vectors * kern.width;
   const bool whole_tiles = (rows + 1) % kern.mr <= 1;  // or but for a row
-  return deep(kern) && whole_tiles && !crowds ? kPanels * kern.vectors * kern.width : 0;
+  return deep(kern) && b.cols > (whole_tiles ? 2 * panel : panel) && b.cols % kern.width == 0 &&
+         b.row_stride % kern.width == 0 && past_boundary(kern, b) > 0;
+}
+
+// Whether each row of B starts on a register's boundary.
+template <class T>
+bool starts_on_lines(const GemmKernels<T>& kern, const Matrix<const T>& b) {
+  return b.row_stride % kern.width == 0 && past_boundary(kern, b) == 0;
 }
 
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
@@ -159,8 +161,15 @@ index_t most_uncut(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t
 // 512 x 784, 1024 x 512 and 1024 x 1024 at 40 rows 1.05 to 1.13, at 48 0.98 to 1.01.  Four, if rows are more than a
 // page apart (512 x 2048 at 40 rows 0.93) or cross lines and have pages of their own (600 x 600 and 1000 x 1000 at 24
 // 1.03 to 1.15, at 40 1.03 and 0.9, 600 x 600 at 48 0.85).
+//
+// Of a B that wraps, or starts on a line, there is nothing to hide: it may be a tile more (1024 x 1024, 1024 x 784,
+// 1024 x 512 and 2048 x 320 at 48 rows 1.02 to 1.09, at 56 0.99 to 1.06), or two of what L2 keeps (256 x 384 and 512 x
+// 512 at 64 rows 1.01, at 80 1.01 and 1.00), or six of 256 KiB (128 and 256 columns, k = 100 to 256, at 64 rows 1.02 to
+// 1.05, at 80 1.01 to 1.03, at 96 1.00 to 1.02).  Not of a thread's part of the columns, whose rows crowd more (0.93 to
+// 1.05).
 template <class T>
-index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead) {
+index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead,
+                      bool wraps) {
   if (double_pumped(kern)) {
     // Loads across lines are hidden, stores are not (300 x 200 at 24 rows: 100 GFLOP/s packed, 110 unpacked).  Rows a
     // page apart at 40, 48, 64 and 96 rows, unpacked beside packed: 1024 x 1024 1.03, 1.01, 1.01, 0.99, 2048 x 2048
@@ -169,10 +178,14 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
   }
   const bool crosses = b.row_stride % kern.width != 0;
   if (deep(kern)) {
-    constexpr index_t kMostPages = 256, kKept = 512 * 1024, size = sizeof(T);
+    constexpr index_t kMostPages = 256, kSmall = 256 * 1024, kKept = 512 * 1024, size = sizeof(T);
     const bool spread = crosses && pages_of<T>(b.rows, b.row_stride) > kMostPages;
-    if (b.rows * b.cols * size <= kKept && !spread) return 6 * kern.mr;
-    return (spread || std::abs(b.row_stride) * size > kPageBytes ? 4 : 5) * kern.mr;
+    const bool whole_lines = wraps || starts_on_lines(kern, b);
+    const bool alone = whole_lines && b.row_stride == b.cols;  // no other thread's columns
+    const index_t bytes = b.rows * b.cols * size;
+    if (bytes <= kKept && !spread) return (!alone ? 6 : bytes <= kSmall ? 12 : 8) * kern.mr;
+    if (spread || std::abs(b.row_stride) * size > kPageBytes) return 4 * kern.mr;
+    return (whole_lines ? 6 : 5) * kern.mr;
   }
   if (crosses) return 2 * kern.mr;
   if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;

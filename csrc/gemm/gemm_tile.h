@@ -98,6 +98,10 @@ FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&
   store_row<T, V>(c, last, row);
 }
 
+// Asks for what of a row of B lies beyond its registers: nothing, but where B wraps (gemm_wrap_in_place.h).
+template <class T, class Lanes>
+FASTBN_INLINE void ask_for_end(const T*, Lanes) {}
+
 // The cache that a tile asks for the rows of B that come: none if B is packed, which prefetchers follow.
 enum class Ahead { none, to_l1, to_l2 };
 
@@ -144,6 +148,7 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
     Vec<T> row[V];
     load_row<T, V>(b, last, row);
     if constexpr (kAhead != Ahead::none) {
+      ask_for_end(b + ahead, last);
       FASTBN_UNROLL
       for (int v = 0; v < V; ++v) {
         const T* line = b + ahead + v * w;
@@ -203,14 +208,13 @@ FASTBN_INLINE void multiply_in_place(const GemmBlock<T>& g, const T* a, Lanes la
   }
 }
 
-// R rows by V registers of C from `row` on, the last register in whole or in part.  kPlain: nothing
-// to resume or suspend, and the chains as they are make C.
+// R rows by V registers of C from `row` on, the last register in whole or in part, of what `chains` adds up.  kPlain:
+// nothing to resume or suspend, and the chains as they are make C.
 //
 // Chains that are left as they are, in C or unfinished, are stored without a look at the epilogue in each row (k = 64
 // to 128: 1.01 to 1.02 times as fast, at 24 rows 1.02 to 1.05, 256 cubed 1.005; Emerald Rapids).
-template <class T, int R, int V, bool kInPlace, bool kPlain, class Lanes>
-FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last,
-                        const Beside<T>& beside) {
+template <class T, int R, int V, bool kPlain, class Lanes, class Chains>
+FASTBN_INLINE void tile_of_chains(const GemmBlock<T>& g, index_t row, Lanes last, Chains chains) {
   Vec<T> acc[R][V];
   T* const partial = g.partial + row * g.partial_row;
   T* const c = g.c + row * g.c_row;
@@ -219,13 +223,7 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
   } else {
     zero(acc);
   }
-  if constexpr (!kInPlace) {
-    multiply<T, R, V, Ahead::none>(g, a, last, beside, acc);
-  } else if (R >= kGemmRows && g.pack_to) {  // fewer rows do not: gemm_args.h
-    multiply_in_place<T, R, V, R >= kGemmRows>(g, a, last, beside, acc);
-  } else {
-    multiply_in_place<T, R, V, false>(g, a, last, beside, acc);
-  }
+  chains(acc);
   if (kPlain || g.suspend || g.plain) {
     const bool unfinished = !kPlain && g.suspend;
     store_rows(unfinished ? partial : c, unfinished ? g.partial_row : g.c_row, last, acc);
@@ -233,6 +231,20 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
     FASTBN_UNROLL
     for (int i = 0; i < R; ++i) finish_row<T, V>(g, c + i * g.c_row, last, acc[i]);
   }
+}
+
+template <class T, int R, int V, bool kInPlace, bool kPlain, class Lanes>
+FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes last,
+                        const Beside<T>& beside) {
+  tile_of_chains<T, R, V, kPlain>(g, row, last, [&](Vec<T>(&acc)[R][V]) FASTBN_INLINE_LAMBDA {
+    if constexpr (!kInPlace) {
+      multiply<T, R, V, Ahead::none>(g, a, last, beside, acc);
+    } else if (R >= kGemmRows && g.pack_to) {  // fewer rows do not: gemm_args.h
+      multiply_in_place<T, R, V, R >= kGemmRows>(g, a, last, beside, acc);
+    } else {
+      multiply_in_place<T, R, V, false>(g, a, last, beside, acc);
+    }
+  });
 }
 
 template <class T>

@@ -44,6 +44,12 @@ struct Vec<float> {
     _mm512_mask_storeu_ps(p, first(n), a.v);
   }
   static FASTBN_INLINE Vec keep_first(Vec a, int n) { return {_mm512_maskz_mov_ps(first(n), a.v)}; }
+  static FASTBN_INLINE Vec load_rest(const float* p, int n, Vec a) {
+    return {_mm512_mask_loadu_ps(a.v, static_cast<Mask>(~first(n)), p)};
+  }
+  static FASTBN_INLINE void store_rest(float* p, Vec a, int n) {
+    _mm512_mask_storeu_ps(p, static_cast<Mask>(~first(n)), a.v);
+  }
   static FASTBN_INLINE Vec load_groups(const float* p, const float* q, const float* r,
                                        const float* s) {
     __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(p));
@@ -186,6 +192,12 @@ struct Vec<double> {
     _mm256_mask_storeu_ps(p, first(n), _mm512_cvtpd_ps(a.v));
   }
   static FASTBN_INLINE Vec keep_first(Vec a, int n) { return {_mm512_maskz_mov_pd(first(n), a.v)}; }
+  static FASTBN_INLINE Vec load_rest(const double* p, int n, Vec a) {
+    return {_mm512_mask_loadu_pd(a.v, static_cast<Mask>(~first(n)), p)};
+  }
+  static FASTBN_INLINE void store_rest(double* p, Vec a, int n) {
+    _mm512_mask_storeu_pd(p, static_cast<Mask>(~first(n)), a.v);
+  }
   static FASTBN_INLINE Vec load_groups(const double* p, const double* q, const double* r,
                                        const double* s) {
     __m512d v = _mm512_castpd128_pd512(_mm_loadu_pd(p));

@@ -14,6 +14,8 @@
 //   stream(p, v)                          p aligned to the register; past the caches, where the target
 //                                         can: then stream_fence() before another thread may look
 //   keep_first(v, n)                      lanes >= n become +0
+//   load_rest(p, n, v)                    v, but lanes >= n are p[n..kWidth), which alone it touches
+//   store_rest(p, v, n)                   touches p[n..kWidth) alone; both of AVX-512 alone
 //   + - * /   fma(a, b, c) = a * b + c    one rounding where the target has FMA
 //   sqrt abs  copy_sign(magnitude, sign)
 //   max(a, b)                             a NaN in either operand may be lost: callers select()

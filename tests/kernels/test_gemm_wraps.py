@@ -49,14 +49,13 @@ def test_any_beginning_gives_the_same_bits(target, dtype, rng, threads, k, n_thr
 
 
 # Where rows are half a register longer than whole ones, deep cores cut panels so that every second
-# starts on a line: of B where it lies (few rows of C, k = 100), and of C row by row.  Of whole
-# registers (7, 16, 18) B where it lies is cut or not by its width and the rows of C's last tile.
+# starts on a line: of B where it lies (few rows of C, k = 100), and of C row by row.
 @pytest.mark.parametrize("k", [8, 24, 100])
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_rows_of_parts_of_registers_give_the_same_bits(target, dtype, rng, threads, k, n_threads):
     threads(n_threads)
     size = np.dtype(dtype).itemsize
-    for quarters, m in itertools.product((18, 26, 27, 28, 54, 64, 70, 72), (8, 24, 25, 39, 101)):
+    for quarters, m in itertools.product((18, 26, 27, 54, 70), (8, 24, 101)):
         n = quarters * WIDTH // size // 4
         a, b = normal(rng, m, k, dtype=dtype), normal(rng, k, n, dtype=dtype)
         expected, intact = product_at(a, b, 0)

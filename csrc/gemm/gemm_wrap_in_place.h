@@ -1,0 +1,101 @@
+// B that is read where it lies and starts past a register's boundary in memory wraps, so that no load is across lines.
+#pragma once
+
+#include "gemm/gemm_args.h"
+#include "gemm/gemm_beside.h"
+#include "gemm/gemm_tile.h"
+#include "simd/vec.h"
+
+namespace fastbn {
+namespace {
+
+// Rows of B whole registers long, from one to the next too, that start `lead` elements past a register's boundary.
+//
+//   a row of B     |    bbbb|bbbbbbbb|bbbbbbbb|eeee....|      e: its end, of `lead` elements
+//   registers      |eeeebbbb|        |        |
+//                       0        1        2
+//
+// Register 0 has the end of the row in its first lanes: two loads of parts of a line, where each register would be
+// parts of two.  Rows of C, of unfinished sums and of the epilogue are loaded and stored in the same way.  Pointers are
+// `lead` elements before the first column, and a row's end is `end` elements after them.
+template <class T>
+struct WrappedLanes {
+  int lead;
+  index_t end;
+};
+
+template <class T, int V>
+FASTBN_INLINE void load_row(const T* p, WrappedLanes<T> lanes, Vec<T> (&row)[V]) {
+  row[0] = Vec<T>::load_rest(p, lanes.lead, Vec<T>::load_first(p + lanes.end, lanes.lead));
+  FASTBN_UNROLL
+  for (int v = 1; v < V; ++v) row[v] = Vec<T>::load(p + v * Vec<T>::kWidth);
+}
+
+template <class T, int V>
+FASTBN_INLINE void store_row(T* p, WrappedLanes<T> lanes, const Vec<T> (&row)[V]) {
+  Vec<T>::store_first(p + lanes.end, row[0], lanes.lead);
+  Vec<T>::store_rest(p, row[0], lanes.lead);
+  FASTBN_UNROLL
+  for (int v = 1; v < V; ++v) Vec<T>::store(p + v * Vec<T>::kWidth, row[v]);
+}
+
+template <class T>
+FASTBN_INLINE void ask_for_end(const T* row, WrappedLanes<T> lanes) {
+  __builtin_prefetch(row + lanes.end);
+}
+
+template <class T, int R, int V, Ahead kAhead>
+FASTBN_INLINE void tile_in_place(const GemmBlock<T>& g, const T* a, index_t row,
+                                 WrappedLanes<T> lanes, const Beside<T>& beside) {
+  tile_of_chains<T, R, V, false>(g, row, lanes, [&](Vec<T>(&acc)[R][V]) FASTBN_INLINE_LAMBDA {
+    multiply<T, R, V, kAhead>(g, a, lanes, beside, acc);
+  });
+}
+
+// `rows` rows as one tile.  Only whole tiles come with and without asking: fewer rows are the only ones, or the last.
+template <class T, int V>
+void tile_in_place_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row,
+                             WrappedLanes<T> lanes, const Beside<T>& beside, bool asks) {
+#define FASTBN_CASE(R) \
+  case R:              \
+    return tile_in_place<T, R, V, Ahead::to_l1>(g, a, row, lanes, beside)
+  if (rows == kGemmRows && !asks) {
+    return tile_in_place<T, kGemmRows, V, Ahead::none>(g, a, row, lanes, beside);
+  }
+  switch (rows) {
+    FASTBN_CASE(8);
+    FASTBN_CASE(7);
+    FASTBN_CASE(6);
+    FASTBN_CASE(5);
+    FASTBN_CASE(4);
+    FASTBN_CASE(3);
+    FASTBN_CASE(2);
+    FASTBN_CASE(1);
+  }
+#undef FASTBN_CASE
+}
+
+// The first panel, V registers wide.
+template <class T, int V>
+void tiles_in_place(const GemmBlock<T>& g) {
+  const WrappedLanes<T> lanes{static_cast<int>(g.lead), g.row_of_b};
+  GemmBlock<T> panel = g;
+  panel.b -= g.lead, panel.c -= g.lead, panel.partial -= g.lead;
+  panel.columns = from_column(g.columns, -g.lead);
+  for (index_t row = 0, rows; row < g.m; row += rows) {
+    rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
+    tile_in_place_of_height<T, V>(panel, rows, rows_of_a(g, row), row, lanes,
+                                  beside(panel, row, rows, 0), row == 0 || g.asks.by_all);
+  }
+}
+
+// Registers of 64 bytes alone: other ones are not worth it, and their panels are cut (columns_before()).
+template <class T>
+void wrapped_panel_in_place(const GemmBlock<T>& g) {
+  if constexpr (Vec<T>::kWidth * sizeof(T) == 64) {
+    g.pack_width == 3 * Vec<T>::kWidth ? tiles_in_place<T, 3>(g) : tiles_in_place<T, 2>(g);
+  }
+}
+
+}  // namespace
+}  // namespace fastbn
