@@ -130,13 +130,15 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 // lines, and no row has a register more, as cut ones have (one thread of Emerald Rapids, arrays 16 bytes past a line,
 // beside those: 128 columns at 8 to 40 rows 1.11 to 1.13 times as fast, 256 1.06 to 1.10, 384 1.05 to 1.06, 512 1.03,
 // 320 with k = 2048 1.02 to 1.03, 1024 x 1024 0.99 to 1.03, one and four rows 1.05 to 1.14; two threads 1.01 to 1.15,
-// doubles 1.01 to 1.13).  Two panels, which are not cut, gain 1.2 to 1.9 at 3 rows, but tiles as high as can be hide
-// their loads anyway (0.95 to 1.05).  Not measured on Zen and Ice Lake.
+// doubles 1.01 to 1.13; as `whole` cores do the rest, at 1 to 64 rows 0.995 to 1.17).  Two panels, which are not cut,
+// gain 1.2 to 1.9 at 3 rows, but tiles as high as can be hide their loads anyway (0.95 to 1.05).  Not measured on Zen
+// and Ice Lake; where a multiply-add takes two cycles both lines of a load fit beside it.
 template <class T>
 bool wraps_in_place(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows) {
+  if (kern.width * index_t{sizeof(T)} != 64 || double_pumped(kern)) return false;
   const index_t panel = kern.vectors * kern.width;
   const bool whole_tiles = (rows + 1) % kern.mr <= 1;  // or but for a row
-  return deep(kern) && b.cols > (whole_tiles ? 2 * panel : panel) && b.cols % kern.width == 0 &&
+  return b.cols > (whole_tiles ? 2 * panel : panel) && b.cols % kern.width == 0 &&
          b.row_stride % kern.width == 0 && past_boundary(kern, b) > 0;
 }
 
@@ -188,7 +190,7 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
     return (whole_lines ? 6 : 5) * kern.mr;
   }
   if (crosses) return 2 * kern.mr;
-  if (lead != 0 && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
+  if (lead != 0 && !wraps && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
   const index_t apart = b.row_stride * index_t{sizeof(T)};
   if (kern.mr == 4 && apart % (kPageBytes / 2) == 0) return 2 * kern.mr;
   if (apart % kPageBytes == 0) return 4 * kern.mr;

@@ -98,12 +98,17 @@ FASTBN_INLINE void finish_row(const GemmBlock<T>& g, T* c, Lanes last, Vec<T> (&
   store_row<T, V>(c, last, row);
 }
 
-// Asks for what of a row of B lies beyond its registers: nothing, but where B wraps (gemm_wrap_in_place.h).
-template <class T, class Lanes>
-FASTBN_INLINE void ask_for_end(const T*, Lanes) {}
-
 // The cache that a tile asks for the rows of B that come: none if B is packed, which prefetchers follow.
 enum class Ahead { none, to_l1, to_l2 };
+
+template <Ahead kAhead>
+FASTBN_INLINE void ask(const void* line) {
+  kAhead == Ahead::to_l2 ? prefetch_to_l2(line) : __builtin_prefetch(line);
+}
+
+// Asks for what of a row of B lies beyond its registers: nothing, but where B wraps (gemm_wrap_in_place.h).
+template <Ahead, class T, class Lanes>
+FASTBN_INLINE void ask_for_end(const T*, Lanes) {}
 
 // `step` n times, kBy2 written out two at a time.
 //
@@ -148,11 +153,10 @@ FASTBN_INLINE void multiply(const GemmBlock<T>& g, const T* a, Lanes last, const
     Vec<T> row[V];
     load_row<T, V>(b, last, row);
     if constexpr (kAhead != Ahead::none) {
-      ask_for_end(b + ahead, last);
+      ask_for_end<kAhead>(b + ahead, last);
       FASTBN_UNROLL
       for (int v = 0; v < V; ++v) {
-        const T* line = b + ahead + v * w;
-        kAhead == Ahead::to_l2 ? prefetch_to_l2(line) : __builtin_prefetch(line);
+        ask<kAhead>(b + ahead + v * w);
         if (kPacks) Vec<T>::store(packed + v * w, row[v]);
       }
       if (kPacks) opaque(packed += g.pack_width);

@@ -39,9 +39,9 @@ FASTBN_INLINE void store_row(T* p, WrappedLanes<T> lanes, const Vec<T> (&row)[V]
   for (int v = 1; v < V; ++v) Vec<T>::store(p + v * Vec<T>::kWidth, row[v]);
 }
 
-template <class T>
+template <Ahead kAhead, class T>
 FASTBN_INLINE void ask_for_end(const T* row, WrappedLanes<T> lanes) {
-  __builtin_prefetch(row + lanes.end);
+  ask<kAhead>(row + lanes.end);
 }
 
 template <class T, int R, int V, Ahead kAhead>
@@ -52,7 +52,7 @@ FASTBN_INLINE void tile_in_place(const GemmBlock<T>& g, const T* a, index_t row,
   });
 }
 
-// `rows` rows as one tile.  Only whole tiles come with and without asking: fewer rows are the only ones, or the last.
+// `rows` rows as one tile.  Only whole tiles come in each way of asking: fewer rows are the only ones, or the last.
 template <class T, int V>
 void tile_in_place_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row,
                              WrappedLanes<T> lanes, const Beside<T>& beside, bool asks) {
@@ -61,6 +61,9 @@ void tile_in_place_of_height(const GemmBlock<T>& g, index_t rows, const T* a, in
     return tile_in_place<T, R, V, Ahead::to_l1>(g, a, row, lanes, beside)
   if (rows == kGemmRows && !asks) {
     return tile_in_place<T, kGemmRows, V, Ahead::none>(g, a, row, lanes, beside);
+  }
+  if (rows == kGemmRows && g.asks.to_l2) {
+    return tile_in_place<T, kGemmRows, V, Ahead::to_l2>(g, a, row, lanes, beside);
   }
   switch (rows) {
     FASTBN_CASE(8);

@@ -1,6 +1,7 @@
 """Few rows of C: B is read where it lies, from wherever it starts in a cache line.
 
-On deep cores it wraps, if its rows are whole registers long and apart: gemm_wrap_in_place.h.
+With registers of 64 bytes it wraps, if its rows are whole ones long and apart:
+gemm_wrap_in_place.h.
 """
 
 import numpy as np
