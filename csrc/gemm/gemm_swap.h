@@ -23,11 +23,22 @@ bool leaves_lanes_idle(const GemmKernels<T>& kern, const Matrix<T>& c) {
   return 5 * c.cols < 4 * lanes && lanes <= 2 * kern.width && c.rows >= 2 * kern.width;
 }
 
-// The gradient of a weight with few outputs, dW = X.T dY, 10 classes say: A.T has contiguous rows.  From 16 steps
-// of k on that is worth taking C.T to C (128 x 10: k = 16 42 to 50 GFLOP/s, k = 512 71 to 103).
+// The gradient of a weight with few outputs, dW = X.T dY, 10 classes say: A.T has contiguous rows.  From so many steps
+// of k on that is worth taking C.T to C: 16 (128 x 10: k = 16 42 to 50 GFLOP/s, k = 512 71 to 103; Ice Lake), on deep
+// cores later of more than 8 columns, and of doubles, of which a register turns half as many (one thread of Emerald
+// Rapids, swapped beside not, k = 16, 32 and 64: 10 columns 0.81 to 0.87, 0.98 to 1.2 and 1.08 to 1.4 times as fast, 3
+// and 5 1.1, 1.4, 1.9; doubles 0.51 to 0.80, 0.76 to 0.93, 0.98 to 1.07, and 0.72 to 0.82, 0.86 to 1.13, 1.2 to 1.4).
+template <class T>
+index_t least_steps_to_swap(const GemmKernels<T>& kern, const Matrix<T>& c) {
+  constexpr index_t kFew = 16, kMore = 28;
+  if (!deep(kern)) return kFew;
+  return (c.cols > 8 ? kMore : kFew) * index_t{sizeof(T) / sizeof(float)};
+}
+
 template <class T>
 bool fills_lanes_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c) {
-  return leaves_lanes_idle(kern, c) && a.row_stride == 1 && a.col_stride != 1 && a.cols >= 16;
+  return leaves_lanes_idle(kern, c) && a.row_stride == 1 && a.col_stride != 1 &&
+         a.cols >= least_steps_to_swap(kern, c);
 }
 
 // A few outputs, Y = X W: rows of A are contiguous, the columns of A.T, which the tiles of C.T turn.  At 256 rows
