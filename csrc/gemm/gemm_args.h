@@ -43,9 +43,9 @@ struct GemmBlock {
   index_t lead;  // for rows(), and where B wraps
   // B, packed, begins with its last `lead` columns, which n does not count but pack_width does, and C with the ends of
   // the rows before: gemm_wrap.h.  Of block() a panel of two or three whole registers.  With b_streams B lies where the
-  // caller has it, and so do the ends of its rows, of row_of_b columns: gemm_wrap_in_place.h.
+  // caller has it, and so do the ends of its rows, which have b_cols columns: gemm_wrap_in_place.h.
   bool wraps;
-  index_t row_of_b;
+  index_t b_cols;
   bool half_tiles;  // tiles of half the rows, where their stores would show: halves_tiles()
   const T* a;
   index_t a_row, a_k, a_tile;

@@ -30,15 +30,6 @@ constexpr int kTallRows = V == 3 || Vec<float>::kWidth == 1 ? kGemmRows
 template <int V>
 constexpr int kTallWhereCrowded = kTallRows<V> < 8 ? kTallRows<V> : 8;
 
-// How many of the `left` rows a tile takes.  A last tile of a row or two would read a panel faster than L2 gives
-// it: it shares with the one before it, unless A is packed into tiles of kGemmRows.  (Halves do not: of 17, 25 and 33
-// rows, NT 256 x 48, that was 0.88 to 0.94 times as fast, their short panel being in L1.)
-FASTBN_INLINE index_t rows_of_tile(index_t left, index_t tall, bool linear) {
-  if (tall > kGemmRows && (left == tall || left >= tall + kGemmRows)) return tall;
-  if (linear && left > kGemmRows && left < 2 * kGemmRows) return (left + 1) / 2;
-  return left < kGemmRows ? left : kGemmRows;
-}
-
 template <class T, int V, bool kInPlace, class Lanes>
 FASTBN_INLINE void tile_of_rows(const GemmBlock<T>& g, index_t rows, const T* a, index_t row,
                                 Lanes last, const Beside<T>& beside) {

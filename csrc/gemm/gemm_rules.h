@@ -131,12 +131,14 @@ index_t columns_before(const GemmKernels<T>& kern, const M& m) {
 }
 
 // Whether B wraps where it is read where it lies, for so many rows of C (gemm_wrap_in_place.h): no load is across
-// lines, and no row has a register more, as cut ones have (one thread of Emerald Rapids, arrays 16 bytes past a line,
-// beside those: 128 columns at 8 to 40 rows 1.11 to 1.13 times as fast, 256 1.06 to 1.10, 384 1.05 to 1.06, 512 1.03,
-// 320 with k = 2048 1.02 to 1.03, 1024 x 1024 0.99 to 1.03, one and four rows 1.05 to 1.14; two threads 1.01 to 1.15,
-// doubles 1.01 to 1.13; as `whole` cores do the rest, at 1 to 64 rows 0.995 to 1.17).  Two panels, which are not cut,
-// gain 1.2 to 1.9 at 3 rows, but tiles as high as can be hide their loads anyway (0.95 to 1.05).  Not measured on Zen
-// and Ice Lake; where a multiply-add takes two cycles both lines of a load fit beside it.
+// lines, and no row has a register more, as cut ones have.  Two panels, which are not cut, gain at 3 rows 1.2 to 1.9,
+// but tiles as high as can be hide their loads anyway: 0.95 to 1.05.
+//
+// One thread of Emerald Rapids, arrays 16 bytes past a line, beside panels that are cut: 128 columns at 8 to 40 rows
+// 1.11 to 1.13 times as fast, 256 1.06 to 1.10, 384 1.05 to 1.06, 512 1.03, 320 with k = 2048 1.02 to 1.03, 1024 x 1024
+// 0.99 to 1.03, one and four rows 1.05 to 1.14; two threads 1.01 to 1.15, doubles 1.01 to 1.13.  With all other rules
+// of the kind `whole`, 0.995 to 1.17 at 1 to 64 rows.  Not measured on Zen and Ice Lake; where a multiply-add takes two
+// cycles both lines of a load fit beside it.
 template <class T>
 bool wraps_in_place(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows) {
   if (kern.width * index_t{sizeof(T)} != 64 || double_pumped(kern)) return false;
@@ -172,7 +174,7 @@ bool starts_on_lines(const GemmKernels<T>& kern, const Matrix<const T>& b) {
 // 1024 x 512 and 2048 x 320 at 48 rows 1.02 to 1.09, at 56 0.99 to 1.06), or two of what L2 keeps (256 x 384 and 512 x
 // 512 at 64 rows 1.01, at 80 1.01 and 1.00), or six of 256 KiB (128 and 256 columns, k = 100 to 256, at 64 rows 1.02 to
 // 1.05, at 80 1.01 to 1.03, at 96 1.00 to 1.02).  Not of a thread's part of the columns, whose rows crowd more (0.93 to
-// 1.05).
+// 1.05), nor of two panels, which do not always wrap.
 template <class T>
 index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t lead,
                       bool wraps) {
@@ -186,10 +188,10 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
   if (deep(kern)) {
     constexpr index_t kMostPages = 256, kSmall = 256 * 1024, kKept = 512 * 1024, size = sizeof(T);
     const bool spread = crosses && pages_of<T>(b.rows, b.row_stride) > kMostPages;
-    const bool whole_lines = wraps || starts_on_lines(kern, b);
-    const bool alone = whole_lines && b.row_stride == b.cols;  // no other thread's columns
+    const bool whole_lines = (wraps || starts_on_lines(kern, b)) && b.row_stride == b.cols &&
+                             b.cols > 2 * kern.vectors * kern.width;
     const index_t bytes = b.rows * b.cols * size;
-    if (bytes <= kKept && !spread) return (!alone ? 6 : bytes <= kSmall ? 12 : 8) * kern.mr;
+    if (bytes <= kKept && !spread) return (!whole_lines ? 6 : bytes <= kSmall ? 12 : 8) * kern.mr;
     if (spread || std::abs(b.row_stride) * size > kPageBytes) return 4 * kern.mr;
     return (whole_lines ? 6 : 5) * kern.mr;
   }

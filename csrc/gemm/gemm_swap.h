@@ -27,7 +27,8 @@ bool leaves_lanes_idle(const GemmKernels<T>& kern, const Matrix<T>& c) {
 // of k on that is worth taking C.T to C: 16 (128 x 10: k = 16 42 to 50 GFLOP/s, k = 512 71 to 103; Ice Lake), on deep
 // cores later of more than 8 columns, and of doubles, of which a register turns half as many (one thread of Emerald
 // Rapids, swapped beside not, k = 16, 32 and 64: 10 columns 0.81 to 0.87, 0.98 to 1.2 and 1.08 to 1.4 times as fast, 3
-// and 5 1.1, 1.4, 1.9; doubles 0.51 to 0.80, 0.76 to 0.93, 0.98 to 1.07, and 0.72 to 0.82, 0.86 to 1.13, 1.2 to 1.4).
+// and 5 1.1, 1.4, 1.9; doubles of 10 0.51 to 0.80, 0.76 to 0.93, 0.98 to 1.07, of 3 and 5 0.72 to 0.82, 0.86 to 1.13,
+// 1.2 to 1.4; 28 lies between).
 template <class T>
 index_t least_steps_to_swap(const GemmKernels<T>& kern, const Matrix<T>& c) {
   constexpr index_t kFew = 16, kMore = 28;

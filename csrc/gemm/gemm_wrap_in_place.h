@@ -9,15 +9,16 @@
 namespace fastbn {
 namespace {
 
-// Rows of B whole registers long, from one to the next too, that start `lead` elements past a register's boundary.
+// Rows of B that are whole registers apart and start `lead` elements past a register's boundary.  They are whole
+// registers long, too, so that none has a register more for it; the last panel of a thread's part may end in less.
 //
 //   a row of B     |    bbbb|bbbbbbbb|bbbbbbbb|eeee....|      e: its end, of `lead` elements
 //   registers      |eeeebbbb|        |        |
 //                       0        1        2
 //
-// Register 0 has the end of the row in its first lanes: two loads of parts of a line, where each register would be
-// parts of two.  Rows of C, of unfinished sums and of the epilogue are loaded and stored in the same way.  Pointers are
-// `lead` elements before the first column, and a row's end is `end` elements after them.
+// Register 0 has the end of the row in its first lanes, from two loads, each of a part of a line; unwrapped, every
+// register has parts of two lines.  Rows of C, of unfinished sums and of the epilogue are loaded and stored in the same
+// way.  Pointers are `lead` elements before the first column, and a row's end is `end` elements after them.
 template <class T>
 struct WrappedLanes {
   int lead;
@@ -52,7 +53,8 @@ FASTBN_INLINE void tile_in_place(const GemmBlock<T>& g, const T* a, index_t row,
   });
 }
 
-// `rows` rows as one tile.  Only whole tiles come in each way of asking: fewer rows are the only ones, or the last.
+// `rows` rows as one tile.  Whole tiles come in each way of asking; those of fewer rows, the only ones or the last two,
+// all ask L1, of rows that crowd it as well (1024 x 1024 at 1 to 7 rows, 32 ahead: 1.00 to 1.02; Emerald Rapids).
 template <class T, int V>
 void tile_in_place_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row,
                              WrappedLanes<T> lanes, const Beside<T>& beside, bool asks) {
@@ -81,18 +83,19 @@ void tile_in_place_of_height(const GemmBlock<T>& g, index_t rows, const T* a, in
 // The first panel, V registers wide.
 template <class T, int V>
 void tiles_in_place(const GemmBlock<T>& g) {
-  const WrappedLanes<T> lanes{static_cast<int>(g.lead), g.row_of_b};
+  const WrappedLanes<T> lanes{static_cast<int>(g.lead), g.b_cols};
   GemmBlock<T> panel = g;
   panel.b -= g.lead, panel.c -= g.lead, panel.partial -= g.lead;
   panel.columns = from_column(g.columns, -g.lead);
+  const bool linear = g.a_tile == kGemmRows * g.a_row;
   for (index_t row = 0, rows; row < g.m; row += rows) {
-    rows = g.m - row < kGemmRows ? g.m - row : kGemmRows;
+    rows = rows_of_tile(g.m - row, kGemmRows, linear);
     tile_in_place_of_height<T, V>(panel, rows, rows_of_a(g, row), row, lanes,
                                   beside(panel, row, rows, 0), row == 0 || g.asks.by_all);
   }
 }
 
-// Registers of 64 bytes alone: other ones are not worth it, and their panels are cut (columns_before()).
+// wraps_in_place() is false of other registers than those of 64 bytes.
 template <class T>
 void wrapped_panel_in_place(const GemmBlock<T>& g) {
   if constexpr (Vec<T>::kWidth * sizeof(T) == 64) {

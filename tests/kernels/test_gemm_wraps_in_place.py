@@ -23,7 +23,7 @@ ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 40)
 
 
 def beginnings(dtype):
-    """Bytes past a line: the first element and the last that are possible, and NumPy's."""
+    """Bytes past a line: the fewest and the most possible, and two of NumPy's."""
     size = np.dtype(dtype).itemsize
     return sorted({size, 16, 48, WIDTH - size})
 
@@ -87,6 +87,20 @@ def test_what_lies_around_b_has_no_part_in_c(target, dtype, rng, gap):
         amid = whole.reshape(k + 2, n + gap * lanes)[1:-1, :n]
         amid[...] = b
         assert bits(_core.gemm(a, amid)) == bits(expected)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_rows_that_are_no_whole_registers_but_so_far_apart(target, dtype, rng, threads, n_threads):
+    """Of a B of 1000 columns in rows of 1008 or 1024 a thread's part may be whole registers."""
+    threads(n_threads)
+    m, n, k = 24, 1000, 30
+    a, b = normal(rng, m, k, dtype=dtype), normal(rng, k, n, dtype=dtype)
+    expected = _core.gemm(a, at_offset(b, 0))
+    for row in (1008, 1024):
+        for offset in beginnings(dtype):
+            whole = at_offset(np.full((k, row), np.nan, dtype), offset)
+            whole[:, :n] = b
+            assert bits(_core.gemm(a, whole[:, :n])) == bits(expected)
 
 
 def test_nan_stays_in_its_row_and_column(target, dtype, rng):
