@@ -127,9 +127,8 @@ class Part {
   void step(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
     GemmBlock<T> g;  // panels() sets what is not set here: zeroed as a whole it took 7 ns
-    g.k = a.cols, g.lead = lead(b.cols), g.b_cols = b.cols, g.columns = {},
-    g.a_streams = plan_.a_streams;
-    g.asks = plan_.asks, g.by_lines = loads_lines(kern_, b);
+    g.k = a.cols, g.lead = lead(b.cols), g.b_cols = b.cols, g.columns = {};
+    g.a_streams = plan_.a_streams, g.asks = plan_.asks, g.by_lines = loads_lines(kern_, b);
     g.half_tiles = halves_tiles(kern_, a.cols);
     g.resume = resume, g.suspend = suspend, g.plain = is_plain(options_);
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
