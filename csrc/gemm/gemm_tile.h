@@ -9,6 +9,7 @@
 
 #include "gemm/gemm_args.h"
 #include "gemm/gemm_beside.h"
+#include "gemm/gemm_heights.h"
 #include "gemm/gemm_pointers.h"
 #include "simd/vec.h"
 
@@ -302,20 +303,9 @@ FASTBN_INLINE void plain_tile(const GemmBlock<T>& g, const T* a, index_t row, La
 template <class T, int V, bool kInPlace, class Lanes>
 void tile_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row, Lanes last,
                     const Beside<T>& beside) {
-#define FASTBN_CASE(R) \
-  case R:              \
-    if constexpr (R <= kGemmRows) return tile<T, R, V, kInPlace, false>(g, a, row, last, beside)
-  switch (rows) {
-    FASTBN_CASE(8);
-    FASTBN_CASE(7);
-    FASTBN_CASE(6);
-    FASTBN_CASE(5);
-    FASTBN_CASE(4);
-    FASTBN_CASE(3);
-    FASTBN_CASE(2);
-    FASTBN_CASE(1);
-  }
-#undef FASTBN_CASE
+  of_height<kGemmRows>(rows, [&](auto r) FASTBN_INLINE_LAMBDA {
+    tile<T, r, V, kInPlace, false>(g, a, row, last, beside);
+  });
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include <cstdint>
 
 #include "gemm/gemm_args.h"
+#include "gemm/gemm_heights.h"
 #include "gemm/gemm_tile.h"
 #include "simd/vec.h"
 
@@ -229,29 +230,9 @@ void turn_columns_of_height(const GemmBlock<T>& g, index_t registers, index_t ro
   if constexpr (kTurnRows > 0) {
     if (packed) return turn_columns<T, kGemmRows, true>(g, registers, a, b, packed, chains);
   }
-#define FASTBN_CASE(R)            \
-  case R:                         \
-    if constexpr (R <= kTurnRows) \
-    return turn_columns<T, R, false>(g, registers, a, b, packed, chains)
-  switch (rows) {
-    FASTBN_CASE(16);
-    FASTBN_CASE(15);
-    FASTBN_CASE(14);
-    FASTBN_CASE(13);
-    FASTBN_CASE(12);
-    FASTBN_CASE(11);
-    FASTBN_CASE(10);
-    FASTBN_CASE(9);
-    FASTBN_CASE(8);
-    FASTBN_CASE(7);
-    FASTBN_CASE(6);
-    FASTBN_CASE(5);
-    FASTBN_CASE(4);
-    FASTBN_CASE(3);
-    FASTBN_CASE(2);
-    FASTBN_CASE(1);
-  }
-#undef FASTBN_CASE
+  of_height<kTurnRows>(rows, [&](auto r) FASTBN_INLINE_LAMBDA {
+    turn_columns<T, r, false>(g, registers, a, b, packed, chains);
+  });
 }
 
 // Step p of the first `cols` columns, one element at a time.

@@ -3,6 +3,7 @@
 
 #include "gemm/gemm_args.h"
 #include "gemm/gemm_beside.h"
+#include "gemm/gemm_heights.h"
 #include "gemm/gemm_tile.h"
 #include "simd/vec.h"
 
@@ -58,26 +59,15 @@ FASTBN_INLINE void tile_in_place(const GemmBlock<T>& g, const T* a, index_t row,
 template <class T, int V>
 void tile_in_place_of_height(const GemmBlock<T>& g, index_t rows, const T* a, index_t row,
                              WrappedLanes<T> lanes, const Beside<T>& beside, bool asks) {
-#define FASTBN_CASE(R) \
-  case R:              \
-    return tile_in_place<T, R, V, Ahead::to_l1>(g, a, row, lanes, beside)
   if (rows == kGemmRows && !asks) {
     return tile_in_place<T, kGemmRows, V, Ahead::none>(g, a, row, lanes, beside);
   }
   if (rows == kGemmRows && g.asks.to_l2) {
     return tile_in_place<T, kGemmRows, V, Ahead::to_l2>(g, a, row, lanes, beside);
   }
-  switch (rows) {
-    FASTBN_CASE(8);
-    FASTBN_CASE(7);
-    FASTBN_CASE(6);
-    FASTBN_CASE(5);
-    FASTBN_CASE(4);
-    FASTBN_CASE(3);
-    FASTBN_CASE(2);
-    FASTBN_CASE(1);
-  }
-#undef FASTBN_CASE
+  of_height<kGemmRows>(rows, [&](auto r) FASTBN_INLINE_LAMBDA {
+    tile_in_place<T, r, V, Ahead::to_l1>(g, a, row, lanes, beside);
+  });
 }
 
 // The first panel, V registers wide.
