@@ -1,7 +1,6 @@
-"""Softmax and softmax cross-entropy: the bounds on their error, and what must not change a bit."""
+"""Softmax and softmax cross-entropy: the bounds on their error, special values, wrong arguments."""
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,87 +8,10 @@ import pytest
 from fastbn import _core
 
 from .bounds import gamma, oracle_dtype, smallest, unit_roundoff
-from .memory import LAYOUTS, WRITABLE, GuardedPages, Padded, at_offset
+from .softmax_checks import Loss, Row, bits, drawn, normal, roundings_of_a_row_sum
 
-THREADS = (1, 2, 3, 7)
 COLS = (*range(1, 71), 255, 256, 257, 300, 512, 513, 2000)
-LANES = {"avx512": 64, "avx2": 32, "neon": 16}  # bytes of a register; others have one element
-BLOCK = 256  # so many elements are added in the array's dtype, the blocks in float64
-EXP = 2.1  # roundings that exp and log are worth: 1.04 units of math_kernel.h, rounded up
-LOG = 2.0
 SMOOTHING = (0.0, 0.1, 1.0)
-
-
-def bits(a: np.ndarray) -> bytes:
-    return np.ascontiguousarray(a).tobytes()
-
-
-def normal(rng: np.random.Generator, *shape: int, dtype: Any) -> np.ndarray:
-    return rng.standard_normal(shape).astype(dtype)
-
-
-# -- oracles and bounds ----------------------------------------------------------------------------
-
-
-def roundings_of_a_row_sum(n: int, target: str, dtype: Any) -> float:
-    """How many roundings in `dtype` a term of a sum along a row sees."""
-    lanes = max(1, LANES.get(target, 0) // np.dtype(dtype).itemsize)
-    in_float64 = n / BLOCK * unit_roundoff(np.float64) / unit_roundoff(dtype)
-    return min(n, BLOCK) / lanes + lanes.bit_length() + 1 + in_float64
-
-
-class Row:
-    """Softmax of each row in the oracle's precision, and the relative errors of the kernels'."""
-
-    def __init__(self, x: np.ndarray, target: str) -> None:
-        dtype = x.dtype.type
-        u = unit_roundoff(dtype)
-        wide = x.astype(oracle_dtype(dtype))
-        self.max = wide.max(-1, keepdims=True)
-        self.below = self.max - wide
-        e = np.exp(-self.below)
-        self.sum = e.sum(-1, keepdims=True)
-        self.y = e / self.sum
-        # x - max is rounded once, which its exponential magnifies.
-        self.r_exp = u * (self.below + EXP)
-        terms = (e * self.r_exp).sum(-1, keepdims=True) / self.sum
-        n = x.shape[-1]
-        lost = n * smallest(dtype)  # in exponentials that are subnormal
-        self.r_sum = terms + gamma(roundings_of_a_row_sum(n, target, dtype), dtype) + u + lost
-        self.oracle = gamma(n + 20, wide.dtype.type)
-        self.u, self.lost = u, 2 * smallest(dtype)
-
-    def bound(self) -> np.ndarray:
-        """|err| of softmax: the exponential times the inverse of the sum."""
-        relative = (self.r_exp + self.r_sum + 2 * self.u) * 1.001 + self.oracle
-        return relative * self.y + self.lost
-
-
-class Loss(Row):
-    """Cross-entropy of each row, and its gradient times the number of rows."""
-
-    def __init__(self, x: np.ndarray, labels: np.ndarray, smoothing: float, target: str) -> None:
-        super().__init__(x, target)
-        n, classes = x.shape
-        q = np.full(x.shape, smoothing / classes, self.y.dtype)
-        rows = np.arange(n)
-        q[rows, labels] += 1 - smoothing
-        log_sum = np.log(self.sum)[:, 0]
-        self.losses = log_sum + (q * self.below).sum(-1)
-        parts = abs(log_sum) + (q * self.below).sum(-1)
-        in_sum = roundings_of_a_row_sum(classes, target, x.dtype)
-        relative = gamma(in_sum + LOG + 6, x.dtype) + self.oracle
-        self.loss_bound = self.r_sum[:, 0] * 1.001 + relative * parts
-        self.gradient = (self.y - q) / n
-        r_y = (self.r_exp + self.r_sum + 3 * self.u) * 1.001 + self.oracle
-        rounded = 4 * self.u * (q + self.y) + 2 * self.u * abs(self.y - q)
-        self.gradient_bound = (r_y * self.y + rounded) / n + self.lost
-
-
-def drawn(rng: np.random.Generator, rows: int, cols: int, dtype: Any) -> np.ndarray:
-    """Rows of all kinds: flat, ordinary, far apart, far from 0."""
-    x = rng.standard_normal((rows, cols)) * rng.choice((1e-3, 1.0, 10.0, 100.0), (rows, 1))
-    return (x + rng.choice((0.0, -50.0, 1e4), (rows, 1))).astype(dtype)
 
 
 # -- softmax ---------------------------------------------------------------------------------------
@@ -293,104 +215,6 @@ def test_changing_the_labels_afterwards_changes_nothing(dtype, rng):
     expected = bits(_core.cross_entropy_backward(cache))
     labels[:] = 1 << 40  # would be written to
     assert bits(_core.cross_entropy_backward(cache)) == expected
-
-
-# -- what must not change a bit --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("cols", [1, 3, 10, 16, 17, 33, 257])
-def test_a_row_does_not_depend_on_the_others(target, dtype, rng, cols):
-    x, dy = drawn(rng, 40, cols, dtype), normal(rng, 40, cols, dtype=dtype)
-    labels = rng.integers(cols, size=40)
-    y, gradient = _core.softmax(x), _core.softmax_backward(dy, x)
-    for i in range(40):
-        begin = int(rng.integers(i + 1))
-        end = int(rng.integers(i + 1, 41))
-        part, row = slice(begin, end), i - begin
-        assert bits(_core.softmax(x[part])[row]) == bits(y[i])
-        assert bits(_core.softmax_backward(dy[part], x[part])[row]) == bits(gradient[i])
-    losses = np.array([_core.cross_entropy(x[i : i + 1], labels[i : i + 1])[0] for i in range(40)])
-    total = 0.0
-    for loss in losses:
-        total += loss
-    assert _core.cross_entropy(x, labels)[0] == total / 40
-
-
-def test_threads_change_no_bit(target, dtype, rng, threads):
-    for rows, cols in ((40_000, 10), (3, 100_000), (1000, 301)):
-        x, dy = normal(rng, rows, cols, dtype=dtype), normal(rng, rows, cols, dtype=dtype)
-        labels = rng.integers(cols, size=rows)
-        results = []
-        for n_threads in THREADS:
-            threads(n_threads)
-            loss, cache = _core.cross_entropy(x, labels, label_smoothing=0.1)
-            y = _core.softmax(x)
-            arrays = (y, _core.softmax_backward(dy, y), _core.cross_entropy_backward(cache))
-            results.append((loss, *map(bits, arrays)))
-        assert all(result == results[0] for result in results)
-
-
-def test_memory_changes_no_bit(target, dtype, rng):
-    x, dy = normal(rng, 7, 13, dtype=dtype), normal(rng, 7, 13, dtype=dtype)
-    labels = rng.integers(13, size=7)
-    y = _core.softmax(x)
-    dx = _core.softmax_backward(dy, y)
-    loss, cache = _core.cross_entropy(x, labels)
-    gradient = _core.cross_entropy_backward(cache)
-    for layout, other in itertools.product(LAYOUTS, repeat=2):
-        assert bits(_core.softmax(LAYOUTS[layout](x))) == bits(y), layout
-        got = _core.softmax_backward(LAYOUTS[layout](dy), LAYOUTS[other](y))
-        assert bits(got) == bits(dx), (layout, other)
-        other_loss, other_cache = _core.cross_entropy(LAYOUTS[layout](x), LAYOUTS[other](labels))
-        assert other_loss == loss
-        assert bits(_core.cross_entropy_backward(other_cache)) == bits(gradient)
-    for layout in WRITABLE:
-        out = LAYOUTS[layout](np.full_like(x, np.nan))
-        assert _core.softmax(x, out) is out
-        assert bits(out) == bits(y), layout
-        assert _core.softmax_backward(dy, y, out) is out
-        assert bits(out) == bits(dx), layout
-        assert _core.cross_entropy_backward(cache, out) is out
-        assert bits(out) == bits(gradient), layout
-    for offset in range(0, 65, x.itemsize):
-        assert bits(_core.softmax(at_offset(x, offset))) == bits(y)
-        other_loss, other_cache = _core.cross_entropy(at_offset(x, offset), labels)
-        assert other_loss == loss
-        assert bits(_core.cross_entropy_backward(other_cache)) == bits(gradient)
-
-
-def test_overlapping_operands_are_as_if_copied_first(target, dtype, rng):
-    for _ in range(500):
-        memory = normal(rng, 200, dtype=dtype)
-        rows, cols = (int(n) for n in rng.integers(1, 8, 2))
-        begins = rng.integers(0, 200 - rows * cols + 1, 3)
-        if rng.integers(3) == 0:
-            begins[2] = begins[rng.integers(2)]
-        dy, y, out = (memory[b : b + rows * cols].reshape(rows, cols) for b in begins)
-        whole = slice(begins[2], begins[2] + rows * cols)
-        expected = memory.copy()
-        if rng.integers(2):
-            expected[whole] = _core.softmax_backward(dy.copy(), y.copy()).ravel()
-            _core.softmax_backward(dy, y, out)
-        else:
-            expected[whole] = _core.softmax(dy.copy()).ravel()
-            _core.softmax(dy, out)
-        assert bits(memory) == bits(expected)
-
-
-def test_nothing_beyond_the_operands_is_touched(target, dtype, rng):
-    pages = [GuardedPages(8192) for _ in range(3)]
-    for rows, cols, at_end in itertools.product((1, 2, 3), range(1, 71), (True, False)):
-        x = normal(rng, rows, cols, dtype=dtype)
-        labels = rng.integers(cols, size=rows)
-        px, po, pd = (page.put(x, at_end=at_end) for page in pages)
-        assert bits(_core.softmax(px, po)) == bits(_core.softmax(x))
-        _core.softmax_backward(px, po, pd)
-        _, cache = _core.cross_entropy(px, labels, label_smoothing=0.1)
-        _core.cross_entropy_backward(cache, po)
-        padded = Padded(np.zeros_like(x), margin=16)
-        _core.cross_entropy_backward(cache, padded.view)
-        assert padded.is_intact()
 
 
 # -- arguments -------------------------------------------------------------------------------------
