@@ -9,7 +9,8 @@
 namespace fastbn {
 namespace {
 
-// make(constant R), R = rows, which is 1 to kMost.  The highest is asked for first: most tiles are of it.
+// make(constant R), R = rows, which is 1 to kMost.  The highest is looked for first: most tiles of four rows or more
+// are of it.
 template <int kMost, class Make>
 FASTBN_INLINE void of_height(index_t rows, const Make& make) {
   if constexpr (kMost > 0) {

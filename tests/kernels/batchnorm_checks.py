@@ -11,6 +11,7 @@ import numpy as np
 from fastbn import _core
 
 from . import oracles
+from .arrays import normal
 from .bounds import BatchNormBounds, batch_norm_bounds, oracle_dtype
 
 EPS = 1e-5
@@ -40,14 +41,6 @@ SMALL = [
     ((35, 112), 1),
     ((3, 2, 103), 1),
 ]
-
-
-def bits(a: np.ndarray) -> bytes:
-    return np.ascontiguousarray(a).tobytes()
-
-
-def normal(rng: np.random.Generator, *shape: int, dtype: Any) -> np.ndarray:
-    return rng.standard_normal(shape).astype(dtype)
 
 
 def parameters(rng: np.random.Generator, channels: int, dtype: Any) -> dict[str, np.ndarray]:

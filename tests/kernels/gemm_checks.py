@@ -13,7 +13,6 @@ from .memory import LAYOUTS, Padded
 LANES = (1, 2, 4, 8, 16)
 TILE_N = sorted({n * w + d for w in LANES for n in (1, 2, 3) for d in (-1, 0, 1)} - {0})
 FACTORS = (0.0, 1.0, -1.0, 0.7)
-THREADS = (1, 2, 3, 7)
 
 
 class Product:
@@ -81,11 +80,3 @@ def draw(rng: np.random.Generator) -> dict[str, Any]:
             rng.choice(["padded", "padded Fortran"]),
         ),
     }
-
-
-def bits(a: np.ndarray) -> bytes:
-    return np.ascontiguousarray(a).tobytes()
-
-
-def normal(rng: np.random.Generator, *shape: int, dtype: Any) -> np.ndarray:
-    return rng.standard_normal(shape).astype(dtype)

@@ -7,10 +7,6 @@ import numpy as np
 from .bounds import oracle_dtype, smallest, unit_roundoff
 
 
-def bits(*arrays: np.ndarray) -> bytes:
-    return b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
-
-
 def drawn(rng: np.random.Generator, count: int, *shape: int, dtype: Any) -> list[np.ndarray]:
     return [rng.standard_normal(shape).astype(dtype) for _ in range(count)]
 

@@ -12,17 +12,6 @@ EXP = 2.1  # roundings that exp and log are worth: 1.04 units of math_kernel.h, 
 LOG = 2.0
 
 
-def bits(a: np.ndarray) -> bytes:
-    return np.ascontiguousarray(a).tobytes()
-
-
-def normal(rng: np.random.Generator, *shape: int, dtype: Any) -> np.ndarray:
-    return rng.standard_normal(shape).astype(dtype)
-
-
-# -- oracles and bounds ----------------------------------------------------------------------------
-
-
 def roundings_of_a_row_sum(n: int, target: str, dtype: Any) -> float:
     """How many roundings in `dtype` a term of a sum along a row sees."""
     lanes = max(1, LANES.get(target, 0) // np.dtype(dtype).itemsize)
@@ -58,7 +47,7 @@ class Row:
 
 
 class Loss(Row):
-    """Cross-entropy of each row, and its gradient times the number of rows."""
+    """Cross-entropy of each row, and the gradient of their mean."""
 
     def __init__(self, x: np.ndarray, labels: np.ndarray, smoothing: float, target: str) -> None:
         super().__init__(x, target)

@@ -8,13 +8,13 @@ import pytest
 
 from fastbn import _core
 
+from .arrays import THREADS, bits
 from .bounds import gamma, oracle_dtype, smallest
 from .memory import LAYOUTS, WRITABLE, GuardedPages, Padded, at_offset
 
 NAMES = ("relu", "leaky_relu", "sigmoid", "tanh", "gelu")
 SAVES_Y = ("sigmoid", "tanh")
 SLOPE = 0.125  # of both dtypes
-THREADS = (1, 2, 3, 7)
 # Around one and several registers of every width, and beyond the elements that a second, third and
 # seventh thread need.
 SIZES = (*range(71), 127, 128, 129, 1000, 4095, 4097)
@@ -94,10 +94,6 @@ def arguments(rng: np.random.Generator, dtype: Any) -> np.ndarray:
         np.linspace(-40, 40, 4001), np.linspace(-1, 1, 2001),
     )  # fmt: skip
     return np.concatenate(parts).astype(dtype)
-
-
-def bits(a: np.ndarray) -> bytes:
-    return np.ascontiguousarray(a).tobytes()
 
 
 def check(got: np.ndarray, exact: np.ndarray, ulps: float, scale: np.ndarray | None = None) -> None:

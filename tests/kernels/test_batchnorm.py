@@ -9,7 +9,8 @@ import pytest
 from fastbn import _core
 
 from . import oracles
-from .batchnorm_checks import EPS, SHAPES, bits, check, normal, parameters, within
+from .arrays import bits, normal
+from .batchnorm_checks import EPS, SHAPES, check, parameters, within
 from .bounds import batch_norm_bounds, oracle_dtype
 from .differences import assert_gradients
 

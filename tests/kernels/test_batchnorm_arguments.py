@@ -7,7 +7,7 @@ import pytest
 
 from fastbn import _core
 
-from .batchnorm_checks import bits, normal
+from .arrays import bits, normal
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,9 @@ import pytest
 
 from fastbn import _core
 
-from .batchnorm_checks import SMALL, bits, normal, parameters
+from .arrays import THREADS, bits, normal
+from .batchnorm_checks import SMALL, parameters
 from .memory import LAYOUTS, at_offset
-
-THREADS = (1, 2, 3, 7)
 
 
 def everything(

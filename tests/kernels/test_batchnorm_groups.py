@@ -7,7 +7,8 @@ import pytest
 
 import fastbn
 
-from .batchnorm_checks import bits, normal, parameters, positions, some_weights
+from .arrays import bits, normal
+from .batchnorm_checks import parameters, positions, some_weights
 from .differences import assert_gradients
 
 # Shape, axis, virtual batch size: even and odd cuts, groups of one piece and of several.

@@ -8,7 +8,8 @@ import pytest
 from fastbn import _core
 
 from . import oracles
-from .batchnorm_checks import EPS, SHAPES, SMALL, bits, check, normal, parameters
+from .arrays import bits, normal
+from .batchnorm_checks import EPS, SHAPES, SMALL, check, parameters
 from .bounds import gamma as gamma_n
 
 

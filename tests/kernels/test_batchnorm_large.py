@@ -6,7 +6,8 @@ import pytest
 import fastbn
 from fastbn import _core
 
-from .batchnorm_checks import EPS, bits, check, normal, parameters
+from .arrays import bits, normal
+from .batchnorm_checks import EPS, check, parameters
 from .memory import ROGUE
 
 # The last cache, where it is known: above it lie the sizes from which on writes go past it.

@@ -9,7 +9,8 @@ import pytest
 from fastbn import _core
 
 from . import guard_pages
-from .batchnorm_checks import SMALL, bits, normal, parameters
+from .arrays import bits, normal
+from .batchnorm_checks import SMALL, parameters
 from .memory import LAYOUTS, ROGUE, WRITABLE, Padded
 
 

@@ -6,7 +6,8 @@ import pytest
 from fastbn import _core
 
 from . import oracles
-from .batchnorm_checks import EPS, SMALL, bits, normal, parameters
+from .arrays import bits, normal
+from .batchnorm_checks import EPS, SMALL, parameters
 from .bounds import oracle_dtype, unit_roundoff
 from .memory import LAYOUTS, WRITABLE
 

@@ -9,7 +9,8 @@ import pytest
 import fastbn
 
 from . import oracles
-from .batchnorm_checks import EPS, bits, normal, parameters, positions, some_weights, within
+from .arrays import bits, normal
+from .batchnorm_checks import EPS, parameters, positions, some_weights, within
 from .bounds import batch_norm_bounds, oracle_dtype, relative_sum_error, unit_roundoff
 from .differences import assert_gradients
 

@@ -7,8 +7,9 @@ import pytest
 
 from fastbn import _core
 
+from .arrays import THREADS, bits, normal
 from .bounds import sum_bound
-from .gemm_checks import THREADS, TILE_N, bits, normal
+from .gemm_checks import TILE_N
 from .memory import LAYOUTS, WRITABLE, Padded, at_offset, random_index, random_view
 
 

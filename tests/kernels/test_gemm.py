@@ -13,8 +13,9 @@ import pytest
 from fastbn import _core
 
 from . import oracles
+from .arrays import THREADS, normal
 from .bounds import gemm_bound
-from .gemm_checks import FACTORS, THREADS, TILE_N, Product, draw, normal
+from .gemm_checks import FACTORS, TILE_N, Product, draw
 from .memory import LAYOUTS
 
 TILE_M = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17)

@@ -5,7 +5,7 @@ import pytest
 
 from fastbn import _core
 
-from .gemm_checks import bits, normal
+from .arrays import bits, normal
 
 
 def test_matrix_and_lists(dtype, rng):

@@ -8,7 +8,7 @@ import pytest
 from fastbn import _core
 
 from . import oracles
-from .gemm_checks import THREADS, bits, normal
+from .arrays import THREADS, bits, normal
 
 pytestmark = pytest.mark.usefixtures("core")
 

@@ -9,8 +9,8 @@ import pytest
 from fastbn import _core
 
 from . import oracles
+from .arrays import bits, normal
 from .bounds import gemm_bound
-from .gemm_checks import bits, normal
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])

@@ -10,7 +10,7 @@ import pytest
 from fastbn import _core
 
 from . import guard_pages
-from .gemm_checks import THREADS, bits, normal
+from .arrays import THREADS, bits, normal
 from .memory import LAYOUTS, WRITABLE, Padded, at_offset, random_index, random_view
 
 pytestmark = pytest.mark.usefixtures("core")

@@ -7,7 +7,7 @@ import pytest
 
 from fastbn import _core
 
-from .gemm_checks import bits
+from .arrays import bits
 
 pytestmark = pytest.mark.usefixtures("core")
 

@@ -11,7 +11,7 @@ import pytest
 from fastbn import _core
 
 from . import oracles
-from .gemm_checks import bits, normal
+from .arrays import bits, normal
 from .memory import ROGUE, at_offset
 
 pytestmark = pytest.mark.usefixtures("core")

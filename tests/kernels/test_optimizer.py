@@ -8,8 +8,9 @@ import pytest
 
 from fastbn import _core
 
+from .arrays import bits
 from .bounds import oracle_dtype
-from .optimizer_checks import adam_oracle, bits, drawn, sgd_oracle
+from .optimizer_checks import adam_oracle, drawn, sgd_oracle
 
 SIZES = (*range(71), 127, 128, 129, 1000, 4097)
 SGD_OPTIONS = [

@@ -1,4 +1,4 @@
-"""Optimizer updates: what must not change a bit, or be touched."""
+"""Optimizer updates: what must not change a bit, or be touched; parts of arrays."""
 
 import itertools
 from typing import Any
@@ -8,10 +8,10 @@ import pytest
 
 from fastbn import _core
 
+from .arrays import THREADS, bits
 from .memory import LAYOUTS, WRITABLE, GuardedPages, Padded, at_offset
-from .optimizer_checks import bits, drawn
+from .optimizer_checks import drawn
 
-THREADS = (1, 2, 3, 7)
 MANY = 500_003
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from fastbn import _core
 
+from .arrays import bits
+
 THREADS = (2, 3, 7)
 # Too few columns for any, or for some of the threads; no whole lines; strips that are cut short.
 COLUMNS = (1, 100, 128, 256, 272, 400, 1000, 1040)
@@ -33,10 +35,6 @@ def drawn(rng: np.random.Generator, dtype: Any, size: int) -> list[np.ndarray]:
     return [p, g, m, m * m]
 
 
-def bits(arrays: list[np.ndarray]) -> bytes:
-    return b"".join(a.tobytes() for a in arrays)
-
-
 UPDATES = pytest.mark.parametrize("update", [sgd, plain_sgd, adam])
 
 
@@ -55,7 +53,7 @@ def test_columns_change_no_bit(target, distance, dtype, rng, threads, update):
             threads(n_threads)
             got = [a.copy() for a in given]
             update(got, ends=ends, cols=(0, cols, 0, 1024, 0))
-            assert bits(got) == bits(want), (cols, n_threads)
+            assert bits(*got) == bits(*want), (cols, n_threads)
 
 
 @UPDATES

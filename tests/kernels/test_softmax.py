@@ -7,8 +7,9 @@ import pytest
 
 from fastbn import _core
 
+from .arrays import bits, normal
 from .bounds import gamma, oracle_dtype, smallest, unit_roundoff
-from .softmax_checks import Loss, Row, bits, drawn, normal, roundings_of_a_row_sum
+from .softmax_checks import Loss, Row, drawn, roundings_of_a_row_sum
 
 COLS = (*range(1, 71), 255, 256, 257, 300, 512, 513, 2000)
 SMOOTHING = (0.0, 0.1, 1.0)

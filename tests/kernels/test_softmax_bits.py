@@ -7,10 +7,9 @@ import pytest
 
 from fastbn import _core
 
+from .arrays import THREADS, bits, normal
 from .memory import LAYOUTS, WRITABLE, GuardedPages, Padded, at_offset
-from .softmax_checks import bits, drawn, normal
-
-THREADS = (1, 2, 3, 7)
+from .softmax_checks import drawn
 
 
 @pytest.mark.parametrize("cols", [1, 3, 10, 16, 17, 33, 257])
