@@ -203,8 +203,10 @@ struct Plan {
     } else if (!pack_a) {
       // In blocks of A that stay in L2, or if each of them would have to pack too large a B anew, all at once.
       const index_t rows = kLargestA / std::max<index_t>(1, kc * size);
-      a_streams = c.rows * k * size > kLargestA &&
-                  (!repacks(b, c.cols) || streams_a(kern, c.rows, kc, c.cols));
+      const bool repacks_b =
+          repacks(b, c.cols) || (pack_b != PackB::before && repacks_any(kern, c.rows, kc));
+      a_streams =
+          c.rows * k * size > kLargestA && (!repacks_b || streams_a(kern, c.rows, kc, c.cols));
       mc = a_streams ? c.rows : balanced_step(c.rows, std::max<index_t>(kern.mr, rows));
       mc = rounded_up(mc, kern.mr);
       one_panel = true;
