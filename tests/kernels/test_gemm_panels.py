@@ -35,8 +35,8 @@ def test_large_b(target, dtype, rng, threads, rows):
         np.testing.assert_array_equal(_core.gemm(a, b), exact(a, b))
 
 
-# B of 2.5 MB; on deep cores also a smaller one, if A is little more than a block or its rows long.  500
-# rows of doubles do not stream there: B of 5 MB is packed anew for each block of them.
+# B of 2.5 MB; on deep cores also a smaller one, if A is little more than a block or its rows long.
+# There 500 rows of doubles do not stream: B of 5 MB is packed anew for each block of them.
 @pytest.mark.parametrize("trans_b", [False, True])
 @pytest.mark.parametrize(("n", "k"), [(565, 1100), (200, 1100), (137, 1024)])
 @pytest.mark.parametrize(("m", "beta"), [(200, 0.0), (421, 0.0), (421, -2.0), (500, 0.0)])
