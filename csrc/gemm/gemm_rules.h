@@ -293,10 +293,10 @@ bool streams_a(const GemmKernels<T>& kern, index_t rows, index_t k, index_t cols
   return bytes <= kMostlyInL2 || (row > kLongRow && bytes <= kMostOfLongRows);
 }
 
-// Whether B of any size is packed anew for each block of A: of doubles, where A would not stay in L2 from one panel of B
-// to the next.  A tile of them multiplies half as much for each line of A, whose way from L3 takes as long as that (one
-// thread of Emerald Rapids, beside it: 640 and 768 cubed 1.12, 1024 and 2048 cubed 1.04 to 1.06, 1000 x 1000 with k =
-// 400 1.16, 512 x 1024 with k = 1024 1.04, NT 1.05; two threads 1.01 to 1.03.  Of 256 rows, which L2 keeps, 0.96).
+// Whether B of any size is packed anew for each block of A: of doubles, where A would not stay in L2 from one panel of
+// B to the next.  A tile of them multiplies half as much for each line of A, whose way from L3 takes as long as that
+// (one thread of Emerald Rapids, beside it: 640 and 768 cubed 1.12, 1024 and 2048 cubed 1.04 to 1.06, 1000 x 1000 with
+// k = 400 1.16, 512 x 1024 with k = 1024 1.04, NT 1.05; two threads 0.99 to 1.03.  Of 256 rows, which L2 keeps, 0.96).
 template <class T>
 bool repacks_any(const GemmKernels<T>& kern, index_t rows, index_t k) {
   return deep(kern) && sizeof(T) > sizeof(float) && rows * k * index_t{sizeof(T)} > kMostlyInL2;
