@@ -192,7 +192,7 @@ class Part {
       g.after_c = g.after_a = g.next_to = nullptr;
       if (!last || i + g.m < c.rows) {
         const Panel next = panel(b, count, last ? 0 : q + 1);
-        set_next(g, b, c, next, last ? i + g.m : i, i == 0 && !last && packs_next(g));
+        set_next(g, b, c, next, last ? i + g.m : i, !last && packs_next(g, i));
       }
       kern_.block(g);
       if (g.next_to) is_packed = true;
@@ -236,9 +236,9 @@ class Part {
     copy(begin, n, here.packed + before);
   }
 
-  // Of the first block of rows; if panels are due again for the next, each packs its own.
-  bool packs_next(const GemmBlock<T>& g) const {
-    return plan_.packs_next && g.k > kMostStepsHalved &&
+  // Of a block of rows from row i on: the first, or any whose panels are packed anew.
+  bool packs_next(const GemmBlock<T>& g, index_t i) const {
+    return plan_.packs_next && (i == 0 || plan_.one_panel) && g.k > kMostStepsHalved &&
            g.m >= std::max(kLeastRowsToPackNext, 5 * index_t{kern_.mr});
   }
 

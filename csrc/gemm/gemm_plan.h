@@ -205,8 +205,8 @@ struct Plan {
       const index_t rows = kLargestA / std::max<index_t>(1, kc * size);
       const bool repacks_b =
           repacks(b, c.cols) || (pack_b != PackB::before && repacks_any(kern, c.rows, kc));
-      a_streams =
-          c.rows * k * size > kLargestA && (!repacks_b || streams_a(kern, c.rows, kc, c.cols));
+      a_streams = c.rows * k * size > kLargestA &&
+                  (!repacks_b || streams_a(kern, c.rows, kc, c.cols, pack_b == PackB::on_the_way));
       mc = a_streams ? c.rows : balanced_step(c.rows, std::max<index_t>(kern.mr, rows));
       mc = rounded_up(mc, kern.mr);
       one_panel = true;

@@ -69,10 +69,10 @@ constexpr index_t kLargestA = 768 * 1024;
 // rows 0.95; on two threads 1.01 in the mean).  Half as many where packing turns it (NT 784 x 256 1.02 to 1.04, 768 x
 // 768 0.97).  Not measured on Zen 5 and Ice Lake.
 constexpr index_t kMostRepacked = 2304 * 1024;
-// A deep window fetches A from L3 beside its multiply-adds for less than packing B anew costs, while L2 has room for
+// A deep window fetches A from L3 beside its multiply-adds for less than turning B anew costs, while L2 has room for
 // most of A, or where a block would be few of its long rows: streams_a().  In bytes.
 constexpr index_t kMostlyInL2 = 1280 * 1024, kLongRow = 3 * 1024, kMostOfLongRows = 4 << 20;
-constexpr index_t kColumnsToStream = 512;
+constexpr index_t kColumnsToStream = 512, kColumnsToStreamBeside = 192;
 // Tiles leave the next panel of B packed (gemm_beside.h) if its rows are contiguous.  Where a multiply-add takes two
 // cycles only if it comes from beyond L2: B is larger than that, or A is packed, which has L2 for itself (a smaller B:
 // 0.97 to 1.0; Emerald Rapids 1.04).  With fewer rows it is too much
@@ -281,14 +281,15 @@ bool halves_tiles(const GemmKernels<T>& kern, index_t k) {
 }
 
 // Whether a large A, whose rows are contiguous, comes from L3 for each panel of B though B could be packed for each
-// block of A (one thread of Emerald Rapids, beside that: 400 to 600 rows with k = 512 to 640, A of 0.8 to 1.25 MiB,
-// 1.00 to 1.03 times as fast, 700 rows with k = 512 0.95 to 1.01; k = 784 to 1024, 128 to 512 columns, 400 to 1024 rows
-// 1.01 to 1.07, with 2048 steps 1.02 to 1.04, at 2048 rows 0.97 to 1.06; 576 and 640 columns at 1024 rows 0.97 to 0.99;
-// NT 1.01 to 1.03; two threads 1.00 to 1.07, halves of 768 columns 0.98 to 1.03.  A tile of doubles multiplies half as
-// much for each line of A: 0.92 to 1.03).
+// block of A (one thread of Emerald Rapids, NT, whose panels the first tile turns: 400 to 600 rows with k = 512 to 640,
+// A of 0.8 to 1.25 MiB, 1.00 to 1.03 times as fast; k = 784 to 1024, 128 to 512 columns, 400 to 1024 rows 1.01 to 1.03;
+// two threads 1.00 to 1.07).  Panels that are packed beside multiply-adds cost next to nothing: it pays of a few alone
+// (128 columns at 1024 rows with k = 1024 1.03, 256 0.97 to 1.01, 384 and 512 0.96 to 1.00, two threads likewise).  A
+// tile of doubles multiplies half as much for each line of A: 0.92 to 1.03.
 template <class T>
-bool streams_a(const GemmKernels<T>& kern, index_t rows, index_t k, index_t cols) {
-  if (!deep(kern) || sizeof(T) > sizeof(float) || cols > kColumnsToStream) return false;
+bool streams_a(const GemmKernels<T>& kern, index_t rows, index_t k, index_t cols, bool beside) {
+  const index_t most_cols = beside ? kColumnsToStreamBeside : kColumnsToStream;
+  if (!deep(kern) || sizeof(T) > sizeof(float) || cols > most_cols) return false;
   const index_t row = k * index_t{sizeof(T)}, bytes = rows * row;
   return bytes <= kMostlyInL2 || (row > kLongRow && bytes <= kMostOfLongRows);
 }
