@@ -71,10 +71,10 @@ struct GemmBlock {
   // L2, and every tile asks for the rows of the next.
   const T *after_c, *after_a;
   bool a_streams;
-  // The panel of B after this one, next_n columns of it as the caller has it in rows next_b_row apart: the tiles leave
-  // it in rows of next_width at next_to on the way, if that is not null.
+  // A panel of B to come: the tiles leave next_rows rows of it, next_n columns next_b_row apart as the caller has them,
+  // in rows of next_width at next_to on the way, if that is not null.
   const T* next_b;
-  index_t next_b_row, next_n;
+  index_t next_b_row, next_rows, next_n;
   T* next_to;
   index_t next_width;
   T alpha, beta;

@@ -73,12 +73,12 @@ class NextPanel {
   T* to_;
 };
 
-// How many rows of the next panel are packed when rows of C up to `row` are done: as many of k as these are of `from`
-// to `end`.
+// How many rows of the next panel are packed when rows of C up to `row` are done: as many of next_rows as these are of
+// `from` to `end`.
 template <class T>
 FASTBN_INLINE index_t packed_beside(const GemmBlock<T>& g, index_t from, index_t end, index_t row) {
   if (row <= from) return 0;
-  return row < end ? g.k * (row - from) / (end - from) : g.k;
+  return row < end ? g.next_rows * (row - from) / (end - from) : g.next_rows;
 }
 
 }  // namespace

@@ -73,6 +73,7 @@ constexpr index_t kMostRepacked = 2304 * 1024;
 // most of A, or where a block would be few of its long rows: streams_a().  In bytes.
 constexpr index_t kMostlyInL2 = 1280 * 1024, kLongRow = 3 * 1024, kMostOfLongRows = 4 << 20;
 constexpr index_t kColumnsToStream = 512, kColumnsToStreamBeside = 192;
+constexpr index_t kMostInBlocks = 3 << 20;  // bytes: repacks_any()
 // Tiles leave the next panel of B packed (gemm_beside.h) if its rows are contiguous.  Where a multiply-add takes two
 // cycles only if it comes from beyond L2: B is larger than that, or A is packed, which has L2 for itself (a smaller B:
 // 0.97 to 1.0; Emerald Rapids 1.04).  With fewer rows it is too much
@@ -294,13 +295,20 @@ bool streams_a(const GemmKernels<T>& kern, index_t rows, index_t k, index_t cols
   return bytes <= kMostlyInL2 || (row > kLongRow && bytes <= kMostOfLongRows);
 }
 
-// Whether B of any size is packed anew for each block of A: of doubles, where A would not stay in L2 from one panel of
-// B to the next.  A tile of them multiplies half as much for each line of A, whose way from L3 takes as long as that
-// (one thread of Emerald Rapids, beside it: 640 and 768 cubed 1.12, 1024 and 2048 cubed 1.04 to 1.06, 1000 x 1000 with
-// k = 400 1.16, 512 x 1024 with k = 1024 1.04, NT 1.05; two threads 0.99 to 1.03.  Of 256 rows, which L2 keeps, 0.96).
+// Whether B of any size is packed anew for each block of A, where A would not stay in L2 from one panel of B to the
+// next.
+//
+// Where tiles pack it beside their multiply-adds, of a few blocks: past more of them groups of panels pay (one thread
+// of Emerald Rapids, beside an A that streams past one panel at a time: 384, 512 and 640 rows of 1024 x 1024 1.02, 1.05
+// to 1.09 and 1.03 to 1.05 times as fast, 700 of 800 x 1000 1.07 to 1.09; doubles, beside groups: 384 to 768 cubed 1.0
+// to 1.04, 900 cubed 0.99, 1024 cubed 0.95 to 0.97; two threads 0.99 to 1.01).  Where each panel's first tile turns it,
+// of doubles alone, however many: a tile of them multiplies half as much for each line of A, whose way from L3 takes as
+// long as that (768 cubed 1.12, 512 x 1024 with k = 1024 1.05).
 template <class T>
-bool repacks_any(const GemmKernels<T>& kern, index_t rows, index_t k) {
-  return deep(kern) && sizeof(T) > sizeof(float) && rows * k * index_t{sizeof(T)} > kMostlyInL2;
+bool repacks_any(const GemmKernels<T>& kern, index_t rows, index_t k, bool beside) {
+  const index_t bytes = rows * k * index_t{sizeof(T)};
+  if (!deep(kern) || bytes <= kMostlyInL2) return false;
+  return beside ? bytes <= kMostInBlocks : sizeof(T) > sizeof(float);
 }
 
 // For so many panels columns of A are read where they lie.  Where a multiply-add takes two cycles its loads are hidden

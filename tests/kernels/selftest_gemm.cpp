@@ -194,7 +194,8 @@ void test(Report& report) {
     // Rows of C half a register apart, which are computed one by one.
     for (const index_t n : {216, 220}) check_serial<T>(report, random, 70, n, 8);
     check_serial<T>(report, random, 12, 100, 1024);  // rows of A a page apart
-    check_serial<T>(report, random, 421, 50, 520);   // blocks of rows that pack B anew
+    // Blocks of rows that pack B anew, or strips that pass all its panels.
+    check_serial<T>(report, random, 421, 50, 520);
   }
   for (const index_t rows : {0, 1, 31, 32, 33, 65}) {
     for (const index_t cols : {0, 1, 2, 3, 8, 15, 16, 17, 33}) {

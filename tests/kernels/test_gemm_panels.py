@@ -51,6 +51,17 @@ def test_rows_of_a_stream_past_b(target, dtype, rng, threads, m, beta, n, k, tra
         np.testing.assert_array_equal(out, exact(a, b) + beta * c)
 
 
+# On deep cores 1104 rows and more, A of 4.4 MB, pass groups of panels in strips of 48 rows, the
+# last strip of 48 to 95; 700 are cut into blocks, and B is packed anew for each.  144 columns are a
+# group: 600 are four of them and a part of one.
+@pytest.mark.parametrize("m", [700, 1104, 1151, 1153])
+def test_strips_of_a_pass_groups_of_panels(target, dtype, rng, threads, m):
+    threads(1)
+    n, k = (600, 1000) if target != "scalar" else (60, 1000)
+    a, b = integers(rng, m, k, dtype=dtype), integers(rng, k, n, dtype=dtype)
+    np.testing.assert_array_equal(_core.gemm(a, b), exact(a, b))
+
+
 # Of a last block of so many rows the first tile may have less than 8 or 4, and leaves B as it is.
 FEW = (5, 6, 7, 9, 10, 11, 12, 13, 14, 15)
 
