@@ -4,12 +4,14 @@
 // A tile of 8 rows and k steps is 24 k multiply-adds long and uses neither the stores nor half of the loads of
 // that time.  A panel that its own first tile packs waits for memory at every row instead: as many lines are under way
 // as L1 has buffers for misses, and 1024 rows of 3 lines, 4 and 8 KiB apart, took as long as 2 and 4 tiles (Zen 4).
-// So the tiles of the panel before do it, a row each time some steps are done:
+// So the tiles of a panel before do it, a row each time some steps are done:
 //
-//   panel q        +------+   tile 0        packs the first rows of panel q + 1, if its own is packed
+//   panel q        +------+   tile 0        packs the first rows of panel q + group, if its own is packed
 //                  | tile |   tile 1        the next
 //                  | ...  |   ...
 //                  +------+   the last two  none: they may be short
+//
+// Groups are of one panel or more (gemm_passes.h); a strip of A has its share of the rows.
 #pragma once
 
 #include "gemm/gemm_args.h"
@@ -27,10 +29,10 @@ template <class T>
 struct Beside {
   const T* c = nullptr;      // asks for the next tile of C,
   const T* a = nullptr;      // for its rows of A, if they come from beyond L2,
-  index_t p = 0, p_end = 0;  // and packs these rows of the next panel of B
+  index_t p = 0, p_end = 0;  // and packs these rows of a panel of B to come
 };
 
-// Rows of the next panel on their way.
+// Rows of a panel to come on their way.
 template <class T>
 class NextPanel {
  public:

@@ -105,9 +105,9 @@ class Part {
   // One step of k over all rows and panels of a block of columns.
   void step(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
-    GemmBlock<T> g;  // panels() sets what is not set here: zeroed as a whole it took 7 ns
+    GemmBlock<T> g;  // panels() sets what else block() reads: zeroed as a whole it took 7 ns
     g.k = a.cols, g.lead = lead(b.cols), g.b_cols = b.cols, g.columns = {};
-    g.a_streams = plan_.a_streams, g.asks = plan_.asks, g.by_lines = loads_lines(kern_, b);
+    g.asks = plan_.asks, g.by_lines = loads_lines(kern_, b);
     g.half_tiles = halves_tiles(kern_, a.cols);
     g.resume = resume, g.suspend = suspend, g.plain = is_plain(options_);
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
@@ -141,7 +141,7 @@ class Part {
     const Range with_lead = share(with_lead_of(b.cols), w, count, q);
     const index_t begin = std::max<index_t>(with_lead.begin - lead(b.cols), 0);
     const index_t place =
-        plan_.one_panel ? q % plan_.places * nr * plan_.kc : with_lead.begin * b.rows;
+        plan_.takes_turns ? q % plan_.places * nr * plan_.kc : with_lead.begin * b.rows;
     return {begin, with_lead.end - lead(b.cols) - begin,
             rounded_up(with_lead.end, w) - with_lead.begin, b_ + place};
   }
@@ -159,7 +159,7 @@ class Part {
         plan_.turn_b ? 1 : static_cast<int>((registers + kern_.vectors - 1) / kern_.vectors);
     if (plan_.by_rows) return by_rows(g, b, c, i, count);
     const Passes passes(g.m, plan_.strip, count, plan_.group);
-    const bool packs = packs_next(g, i), is_packed = i > 0 && !(plan_.one_panel && count > 1);
+    const bool packs = packs_next(g, i), is_packed = i > 0 && !(plan_.takes_turns && count > 1);
     const index_t rows = g.m;
     const T* const a = g.a;
     Pass pass = passes.first();
@@ -203,7 +203,7 @@ class Part {
     g.columns = transposed_ ? epilogue : from_column(epilogue, here.begin);
   }
 
-  // Where panel q of B is read: in place, or packed, by the first block of rows or by a panel before.
+  // Where panel q of B is read: in place, or packed, by its own first tile or pass or by those of a panel before.
   void set_b(GemmBlock<T>& g, const Matrix<const T>& b, const Panel& here, int q, bool is_packed) {
     using PackB = Plan::PackB;
     g.wraps = plan_.wraps && q == 0 && g.lead > 0;
@@ -238,7 +238,7 @@ class Part {
 
   // Of a block of rows from row i on: the first, or any whose panels are packed anew.
   bool packs_next(const GemmBlock<T>& g, index_t i) const {
-    return plan_.packs_next && (i == 0 || plan_.one_panel) && g.k > kMostStepsHalved &&
+    return plan_.packs_next && (i == 0 || plan_.takes_turns) && g.k > kMostStepsHalved &&
            g.m >= std::max(kLeastRowsToPackNext, 5 * index_t{kern_.mr});
   }
 

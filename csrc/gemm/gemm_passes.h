@@ -4,10 +4,9 @@
 //     for each strip of rows of A:         L2 keeps it from one panel of the group to the next
 //       for each panel of the group:       one block of the kernel
 //
-// Groups are of one panel and the strip is the whole block of A, but where A comes from beyond L2: Plan::choose_groups.
+// Groups are of one panel and the strip is the whole block of A, but on deep cores, where A comes from beyond L2 and
+// tiles pack B: Plan::choose_groups.
 #pragma once
-
-#include <algorithm>
 
 #include "gemm/gemm_args.h"
 

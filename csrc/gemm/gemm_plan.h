@@ -50,13 +50,13 @@ struct Plan {
   bool turn_b;   // B's columns are contiguous: each row tile turns them as it goes
   bool by_rows;  // C is computed in the order in which it lies: gemm_rows.h
   bool pack_a;
-  AsksAhead asks;   // if B is read where it lies, by the first tile at least
-  bool a_streams;   // A comes from beyond L2
-  bool packs_next;  // tiles leave the next panel of B packed: gemm_beside.h
-  bool one_panel;   // each panel of B is packed where one before was,
-  int places;       // so many before
-  int group;        // panels that a strip of A passes before the next strip does
-  index_t strip;    // rows of it
+  AsksAhead asks;    // if B is read where it lies, by the first tile at least
+  bool a_streams;    // A comes from beyond L2
+  bool packs_next;   // tiles leave panels of B to come packed: gemm_beside.h
+  bool takes_turns;  // panels of B take turns in so many places; else each has its own
+  int places;
+  int group;      // panels that a strip of A passes before the next strip does
+  index_t strip;  // rows of it
   // columns_before() of B that is not packed, or of C by rows; past_boundary() of either if B wraps
   index_t lead;
   bool wraps;      // B's last columns come before its first: gemm_wrap.h, gemm_wrap_in_place.h
@@ -79,11 +79,9 @@ struct Plan {
     a_tile = packed_tile(kern, kc);
     a_elements = !pack_a ? 0 : turn_b ? mc * kc : mc / kern.mr * a_tile;
     a_streams = a_streams && a.col_stride == 1 && rows * kc * index_t{sizeof(T)} > kLargestA;
-    packs_next =
-        pack_b == PackB::on_the_way && (pack_a || !double_pumped(kern) || !repacks(b, c.cols));
     choose_groups(kern);
     const index_t packed_cols =
-        one_panel ? places * kern.vectors * kern.width : rounded_up(lead + nc, kern.width);
+        takes_turns ? places * kern.vectors * kern.width : rounded_up(lead + nc, kern.width);
     b_elements = pack_b == PackB::never ? 0 : packed_cols * kc;
     c_elements = copy_c ? rows * nc : 0;
     partial_elements = partial_c ? rows * nc : 0;
@@ -175,14 +173,14 @@ struct Plan {
   }
 
   // Where A streams, strips of it pass groups of panels, while their tiles pack the next group: A and C come from L3,
-  // and their pages' addresses from beyond the first TLB, once for each group.  Of 4 KiB of steps a group is 576 KiB of
-  // B, and the next as much: too much of an L2 of 1 MiB (docs/gemm.md).
+  // and their pages' addresses from beyond the second TLB, once for each group.  Of 4 KiB of steps a group is 576 KiB
+  // of B, and the next as much: too much of an L2 of 1 MiB (docs/gemm.md).
   //
-  // One thread of Emerald Rapids, beside one panel at a time: 1024 cubed 1.04 to 1.07 times as fast, 2048 cubed 1.00 to
-  // 1.09, 2048 x 2048 with k = 300 and 512 1.03 to 1.08, 2048 x 1024 with k = 1024 1.02, doubles 1024 and 2048 cubed,
-  // beside blocks of A, 1.03 to 1.05; two threads 2048 x 2048 with k = 512 and 1024 x 2048 with k = 1024 1.04, 2048
-  // cubed 1.00 to 1.04, 1024 cubed 1.0.  Strips of 8, 24 and 48 rows differ little, groups of two panels or four 0.98
-  // to 1.01.  Panels that their first tile turns (NT): 0.96 to 1.01.
+  // One thread of Emerald Rapids, beside one panel at a time: 1024 cubed 1.04 to 1.07 times as fast, 2048 cubed 1.00
+  // to 1.09, 2048 x 2048 with k = 300 and 512 1.03 to 1.08, 2048 x 1024 with k = 1024 1.02, doubles 1024 and 2048
+  // cubed, beside blocks of A, 1.03 to 1.05; two threads 2048 x 2048 with k = 512 and 1024 x 2048 with k = 1024 1.04,
+  // 2048 cubed 1.00 to 1.04, 1024 cubed 1.0.  Strips of 8, 24 and 48 rows differ little, groups of two panels or four
+  // 0.98 to 1.01.  Panels that their first tile turns (NT): 0.96 to 1.01.
   template <class T>
   void choose_groups(const GemmKernels<T>& kern) {
     constexpr index_t kColumns = 144, kStrip = 48;
@@ -203,8 +201,10 @@ struct Plan {
   template <class T>
   void choose_blocks(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
     const index_t k = b.rows, nr = kern.vectors * kern.width, size = sizeof(T);
-    one_panel = a_streams = false;
+    takes_turns = a_streams = false;
     kc = balanced_step(k, pack_a ? kern.kc / 2 : kern.kc);
+    packs_next = pack_b == PackB::on_the_way && kc > kMostStepsHalved &&
+                 (pack_a || !double_pumped(kern) || !repacks(b, c.cols));
     mc = rounded_up(balanced_step(c.rows, kern.mc), kern.mr);
     nc = std::min<index_t>(c.cols, kern.nc);
     if (by_rows) {
@@ -225,14 +225,13 @@ struct Plan {
     } else if (!pack_a) {
       // In blocks of A that stay in L2, or if each of them would have to pack too large a B anew, all at once.
       const index_t rows = kLargestA / std::max<index_t>(1, kc * size);
-      const bool beside = pack_b == PackB::on_the_way;
-      const bool repacks_b =
-          repacks(b, c.cols) || (pack_b != PackB::before && repacks_any(kern, c.rows, kc, beside));
+      const bool repacks_b = repacks(b, c.cols) ||
+                             (pack_b != PackB::before && repacks_any(kern, c.rows, kc, packs_next));
       a_streams = c.rows * k * size > kLargestA &&
-                  (!repacks_b || streams_a(kern, c.rows, kc, c.cols, beside));
+                  (!repacks_b || streams_a(kern, c.rows, kc, c.cols, packs_next));
       mc = a_streams ? c.rows : balanced_step(c.rows, std::max<index_t>(kern.mr, rows));
       mc = rounded_up(mc, kern.mr);
-      one_panel = true;
+      takes_turns = true;
     }
   }
 };

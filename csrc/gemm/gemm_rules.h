@@ -79,8 +79,9 @@ constexpr index_t kMostInBlocks = 3 << 20;  // bytes: repacks_any()
 // 0.97 to 1.0; Emerald Rapids 1.04).  With fewer rows it is too much
 // work beside too few tiles (of 4 rows, at 16 and 28 of them: 0.8 to 0.94, 1.0); half tiles do not do it.
 constexpr index_t kLeastRowsToPackNext = 32;
-constexpr index_t kMostStepsHalved = 128;  // halves_tiles()
-constexpr index_t kFewRows = 4;            // row tiles
+// halves_tiles(); tiles of as few steps pack nothing beside, either.
+constexpr index_t kMostStepsHalved = 128;
+constexpr index_t kFewRows = 4;  // row tiles
 constexpr index_t kPieceOfPanel = 128, kLeastPiece = 64;
 constexpr index_t kLeastToTurn = 4;  // steps of k: a group of floats, two of doubles
 constexpr index_t kTwoSquares = 32;  // steps of k
@@ -295,20 +296,21 @@ bool streams_a(const GemmKernels<T>& kern, index_t rows, index_t k, index_t cols
   return bytes <= kMostlyInL2 || (row > kLongRow && bytes <= kMostOfLongRows);
 }
 
-// Whether B of any size is packed anew for each block of A, where A would not stay in L2 from one panel of B to the
+// Whether B of any size is packed anew for each block of A, where A does not stay in L2 from one panel of B to the
 // next.
 //
 // Where tiles pack it beside their multiply-adds, of a few blocks: past more of them groups of panels pay (one thread
-// of Emerald Rapids, beside an A that streams past one panel at a time: 384, 512 and 640 rows of 1024 x 1024 1.02, 1.05
-// to 1.09 and 1.03 to 1.05 times as fast, 700 of 800 x 1000 1.07 to 1.09; doubles, beside groups: 384 to 768 cubed 1.0
-// to 1.04, 900 cubed 0.99, 1024 cubed 0.95 to 0.97; two threads 0.99 to 1.01).  Where each panel's first tile turns it,
-// of doubles alone, however many: a tile of them multiplies half as much for each line of A, whose way from L3 takes as
-// long as that (768 cubed 1.12, 512 x 1024 with k = 1024 1.05).
+// of Emerald Rapids, beside groups or one panel at a time: 208, 256, 300, 384, 512 and 640 rows of 1024 x 1024 1.01,
+// 1.03, 1.03, 1.02, 1.05 to 1.09 and 1.03 to 1.05 times as fast, 400 and 600 of 512 x 1536 1.02, 700 of 800 x 1000
+// 1.07 to 1.09; doubles, beside groups: 208 to 300 rows of 1024 x 1024 1.02, 384 to 768 cubed 1.0 to 1.05, 900 cubed
+// 0.99, 1024 cubed 0.95 to 0.97; two threads 0.99 to 1.01).  Where each panel's first tile turns it, of doubles alone,
+// if A is more than L2 keeps most of, however many: a tile of them multiplies half as much for each line of A, whose
+// way from L3 takes as long as that (768 cubed 1.12, 512 x 1024 with k = 1024 1.05).
 template <class T>
 bool repacks_any(const GemmKernels<T>& kern, index_t rows, index_t k, bool beside) {
   const index_t bytes = rows * k * index_t{sizeof(T)};
-  if (!deep(kern) || bytes <= kMostlyInL2) return false;
-  return beside ? bytes <= kMostInBlocks : sizeof(T) > sizeof(float);
+  if (!deep(kern)) return false;
+  return beside ? bytes <= kMostInBlocks : sizeof(T) > sizeof(float) && bytes > kMostlyInL2;
 }
 
 // For so many panels columns of A are read where they lie.  Where a multiply-add takes two cycles its loads are hidden

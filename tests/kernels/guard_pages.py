@@ -32,6 +32,8 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
     large = itertools.product((1, 8, 17), (7, 48, 97, 208), (16, 17, 257, 300, 520))
     packed = ((130, 97, 257),)
     packed_ahead = itertools.product((130,), (337, 345, 351), (140,))  # the next panel of B
+    # Blocks of A, each of which has B packed anew; and strips of A that pass groups of panels.
+    streams = ((200, 200, 1024), (200, 150, 1024)) if dtype == np.float32 else ((200, 150, 512),)
     by_rows = itertools.product((64, 65), (49, 97, 208, 1040), (3, 17, 48))  # plain products
     turned = itertools.product(
         (1, 16, 17), (16, 17, 49), (4, 5, 6, 7, 11)
@@ -39,6 +41,7 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
     every = [(s, False, None, None) for s in itertools.chain(small, large, packed)]
     every += [(s, True, None, None) for s in by_rows] + [(s, True, None, True) for s in turned]
     every += [(s, False, True, False) for s in packed_ahead]
+    every += [(s, False, False, False) for s in streams]
     for (m, n, k), plain, turn_a, turn_b in every:
         a, b, c, bias = (
             rng.standard_normal(s).astype(dtype) for s in ((m, k), (k, n), (m, n), (n,))
@@ -49,6 +52,7 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
         trans_a, trans_b, trans_c = (bool(t) for t in rng.integers(2, size=3))
         trans_a = trans_a if turn_a is None else turn_a
         trans_b = trans_b if turn_b is None else turn_b
+        trans_c = trans_c and (m, n, k) not in streams
         a, b_in, c = (
             np.ascontiguousarray(x.T) if t else x
             for x, t in ((a, trans_a), (b, trans_b), (c, trans_c))

@@ -56,10 +56,16 @@ def test_rows_of_a_stream_past_b(target, dtype, rng, threads, m, beta, n, k, tra
 # group: 600 are four of them and a part of one.
 @pytest.mark.parametrize("m", [700, 1104, 1151, 1153])
 def test_strips_of_a_pass_groups_of_panels(target, dtype, rng, threads, m):
-    threads(1)
+    """On one thread, and twice as many rows on two; the epilogue at each strip's end, and not."""
     n, k = (600, 1000) if target != "scalar" else (60, 1000)
-    a, b = integers(rng, m, k, dtype=dtype), integers(rng, k, n, dtype=dtype)
-    np.testing.assert_array_equal(_core.gemm(a, b), exact(a, b))
+    b, bias = integers(rng, k, n, dtype=dtype), integers(rng, n, dtype=dtype)
+    for n_threads, beta in ((1, 0.0), (1, -2.0), (2, 0.0)):
+        threads(n_threads)
+        a = integers(rng, m * n_threads, k, dtype=dtype)
+        c = integers(rng, m * n_threads, n, dtype=dtype)
+        out = c.copy()
+        _core.gemm(a, b, out, beta=beta, bias=bias if beta else None)
+        np.testing.assert_array_equal(out, exact(a, b) + beta * c + bias * (beta != 0))
 
 
 # Of a last block of so many rows the first tile may have less than 8 or 4, and leaves B as it is.
