@@ -1,5 +1,5 @@
-// What a tile does beside its multiply-adds: it asks for what the next tile begins with, and leaves rows of the next
-// panel of B packed.
+// What a tile does beside its multiply-adds: it asks for what the next tile begins with, and leaves rows of a panel of
+// B to come packed.
 //
 // A tile of 8 rows and k steps is 24 k multiply-adds long and uses neither the stores nor half of the loads of
 // that time.  A panel that its own first tile packs waits for memory at every row instead: as many lines are under way
@@ -75,7 +75,7 @@ class NextPanel {
   T* to_;
 };
 
-// How many rows of the next panel are packed when rows of C up to `row` are done: as many of next_rows as these are of
+// How many rows of a panel to come are packed when rows of C up to `row` are done: as many of next_rows as these are of
 // `from` to `end`.
 template <class T>
 FASTBN_INLINE index_t packed_beside(const GemmBlock<T>& g, index_t from, index_t end, index_t row) {

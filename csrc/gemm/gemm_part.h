@@ -236,7 +236,8 @@ class Part {
     copy(begin, n, here.packed + before);
   }
 
-  // Of a block of rows from row i on: the first, or any whose panels are packed anew.
+  // Of a block of rows from row i on: the first, or any whose panels are packed anew.  A last step over k may be of
+  // fewer steps than the plan's: then tiles may be halves, which pack nothing.
   bool packs_next(const GemmBlock<T>& g, index_t i) const {
     return plan_.packs_next && (i == 0 || plan_.takes_turns) && g.k > kMostStepsHalved &&
            g.m >= std::max(kLeastRowsToPackNext, 5 * index_t{kern_.mr});

@@ -177,7 +177,7 @@ struct Plan {
   // of B, and the next as much: too much of an L2 of 1 MiB (docs/gemm.md).
   //
   // One thread of Emerald Rapids, beside one panel at a time: 1024 cubed 1.04 to 1.07 times as fast, 2048 cubed 1.00
-  // to 1.09, 2048 x 2048 with k = 300 and 512 1.03 to 1.08, 2048 x 1024 with k = 1024 1.02, doubles 1024 and 2048
+  // to 1.09, 2048 x 2048 with k = 512 1.03 to 1.08, 2048 x 1024 with k = 1024 1.02, doubles 1024 and 2048
   // cubed, beside blocks of A, 1.03 to 1.05; two threads 2048 x 2048 with k = 512 and 1024 x 2048 with k = 1024 1.04,
   // 2048 cubed 1.00 to 1.04, 1024 cubed 1.0.  Strips of 8, 24 and 48 rows differ little, groups of two panels or four
   // 0.98 to 1.01.  Panels that their first tile turns (NT): 0.96 to 1.01.

@@ -283,11 +283,11 @@ bool halves_tiles(const GemmKernels<T>& kern, index_t k) {
 }
 
 // Whether a large A, whose rows are contiguous, comes from L3 for each panel of B though B could be packed for each
-// block of A (one thread of Emerald Rapids, NT, whose panels the first tile turns: 400 to 600 rows with k = 512 to 640,
-// A of 0.8 to 1.25 MiB, 1.00 to 1.03 times as fast; k = 784 to 1024, 128 to 512 columns, 400 to 1024 rows 1.01 to 1.03;
-// two threads 1.00 to 1.07).  Panels that are packed beside multiply-adds cost next to nothing: it pays of a few alone
-// (128 columns at 1024 rows with k = 1024 1.03, 256 0.97 to 1.01, 384 and 512 0.96 to 1.00, two threads likewise).  A
-// tile of doubles multiplies half as much for each line of A: 0.92 to 1.03.
+// block of A (one thread of Emerald Rapids, NT; of up to 128 steps NN, too: each panel's first tile packs it: 400 to
+// 600 rows with k = 512 to 640, A of 0.8 to 1.25 MiB, 1.00 to 1.03 times as fast; k = 784 to 1024, 128 to 512 columns,
+// 400 to 1024 rows 1.01 to 1.03; two threads 1.00 to 1.07).  Panels that are packed beside multiply-adds cost next to
+// nothing: it pays of a few alone (128 columns at 1024 rows with k = 1024 1.03, 256 0.97 to 1.01, 384 and 512 0.96 to
+// 1.00, two threads likewise).  A tile of doubles multiplies half as much for each line of A: 0.92 to 1.03.
 template <class T>
 bool streams_a(const GemmKernels<T>& kern, index_t rows, index_t k, index_t cols, bool beside) {
   const index_t most_cols = beside ? kColumnsToStreamBeside : kColumnsToStream;
@@ -303,9 +303,9 @@ bool streams_a(const GemmKernels<T>& kern, index_t rows, index_t k, index_t cols
 // of Emerald Rapids, beside groups or one panel at a time: 208, 256, 300, 384, 512 and 640 rows of 1024 x 1024 1.01,
 // 1.03, 1.03, 1.02, 1.05 to 1.09 and 1.03 to 1.05 times as fast, 400 and 600 of 512 x 1536 1.02, 700 of 800 x 1000
 // 1.07 to 1.09; doubles, beside groups: 208 to 300 rows of 1024 x 1024 1.02, 384 to 768 cubed 1.0 to 1.05, 900 cubed
-// 0.99, 1024 cubed 0.95 to 0.97; two threads 0.99 to 1.01).  Where each panel's first tile turns it, of doubles alone,
-// if A is more than L2 keeps most of, however many: a tile of them multiplies half as much for each line of A, whose
-// way from L3 takes as long as that (768 cubed 1.12, 512 x 1024 with k = 1024 1.05).
+// 0.99, 1024 cubed 0.95 to 0.97; two threads 0.99 to 1.01).  Where each panel's first tile packs it (turned, or up to
+// 128 steps), of doubles alone, if A is more than L2 keeps most of, however many: a tile of them multiplies half as
+// much for each line of A, whose way from L3 takes as long as that (768 cubed 1.12, 512 x 1024 with k = 1024 1.05).
 template <class T>
 bool repacks_any(const GemmKernels<T>& kern, index_t rows, index_t k, bool beside) {
   const index_t bytes = rows * k * index_t{sizeof(T)};

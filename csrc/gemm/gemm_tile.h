@@ -266,8 +266,8 @@ FASTBN_INLINE const T* rows_of_a(const GemmBlock<T>& g, index_t row) {
   return g.a + row / kGemmRows * g.a_tile + row % kGemmRows * g.a_row;
 }
 
-// What the tile of `rows` rows from `row` on does beside its multiply-adds.  Rows of the next panel are packed by tiles
-// of kGemmRows rows at least: not by the last two.
+// What the tile of `rows` rows from `row` on does beside its multiply-adds.  Rows of a panel to come are packed by
+// tiles of kGemmRows rows at least: not by the last two.
 template <class T>
 FASTBN_INLINE Beside<T> beside(const GemmBlock<T>& g, index_t row, index_t rows,
                                index_t packed_from) {

@@ -32,7 +32,9 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
     large = itertools.product((1, 8, 17), (7, 48, 97, 208), (16, 17, 257, 300, 520))
     packed = ((130, 97, 257),)
     packed_ahead = itertools.product((130,), (337, 345, 351), (140,))  # the next panel of B
-    # Blocks of A, each of which has B packed anew; and strips of A that pass groups of panels.
+    all_threads = _core.get_num_threads()
+    # Of one thread, on deep cores: blocks of A, each of which has B packed anew, and strips of an A
+    # of floats that pass groups of panels.  (One of doubles would be larger than PAGES.)
     streams = ((200, 200, 1024), (200, 150, 1024)) if dtype == np.float32 else ((200, 150, 512),)
     by_rows = itertools.product((64, 65), (49, 97, 208, 1040), (3, 17, 48))  # plain products
     turned = itertools.product(
@@ -53,6 +55,8 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
         trans_a = trans_a if turn_a is None else turn_a
         trans_b = trans_b if turn_b is None else turn_b
         trans_c = trans_c and (m, n, k) not in streams
+        _core.set_num_threads(1 if (m, n, k) in streams else all_threads)
+        _core.assume_core("deep" if (m, n, k) in streams else None)
         a, b_in, c = (
             np.ascontiguousarray(x.T) if t else x
             for x, t in ((a, trans_a), (b, trans_b), (c, trans_c))

@@ -35,8 +35,8 @@ def test_large_b(target, dtype, rng, threads, rows):
         np.testing.assert_array_equal(_core.gemm(a, b), exact(a, b))
 
 
-# B of 2.5 MB; on deep cores also a smaller one, if A is little more than a block or its rows long.
-# There 500 rows of doubles do not stream: B of 5 MB is packed anew for each block of them.
+# B of 2.5 MB.  On deep cores B of contiguous rows is packed anew for each block of A instead, but
+# past 137 columns of floats; turned, it is for 421 rows and more of doubles.
 @pytest.mark.parametrize("trans_b", [False, True])
 @pytest.mark.parametrize(("n", "k"), [(565, 1100), (200, 1100), (137, 1024)])
 @pytest.mark.parametrize(("m", "beta"), [(200, 0.0), (421, 0.0), (421, -2.0), (500, 0.0)])
@@ -56,16 +56,16 @@ def test_rows_of_a_stream_past_b(target, dtype, rng, threads, m, beta, n, k, tra
 # group: 600 are four of them and a part of one.
 @pytest.mark.parametrize("m", [700, 1104, 1151, 1153])
 def test_strips_of_a_pass_groups_of_panels(target, dtype, rng, threads, m):
-    """On one thread, and twice as many rows on two; the epilogue at each strip's end, and not."""
+    """On one thread, and twice as many rows on two; with an epilogue, and without."""
     n, k = (600, 1000) if target != "scalar" else (60, 1000)
     b, bias = integers(rng, k, n, dtype=dtype), integers(rng, n, dtype=dtype)
-    for n_threads, beta in ((1, 0.0), (1, -2.0), (2, 0.0)):
+    for n_threads, beta, has_bias in ((1, 0, False), (1, -2, True), (1, 0, True), (2, 0, True)):
         threads(n_threads)
         a = integers(rng, m * n_threads, k, dtype=dtype)
         c = integers(rng, m * n_threads, n, dtype=dtype)
         out = c.copy()
-        _core.gemm(a, b, out, beta=beta, bias=bias if beta else None)
-        np.testing.assert_array_equal(out, exact(a, b) + beta * c + bias * (beta != 0))
+        _core.gemm(a, b, out, beta=beta, bias=bias if has_bias else None)
+        np.testing.assert_array_equal(out, exact(a, b) + beta * c + bias * has_bias)
 
 
 # Of a last block of so many rows the first tile may have less than 8 or 4, and leaves B as it is.
