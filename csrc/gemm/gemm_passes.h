@@ -38,7 +38,7 @@ class Passes {
   bool ends_group(int panel) const { return panel + 1 == panels_ || (panel + 1) % group_ == 0; }
 
  private:
-  // The last strip is up to twice as high: of a few rows it would use panels as little as they do.
+  // The last strip is up to twice as high: one of a few rows would read each panel for them alone.
   Pass strip_from(index_t row, int panel) const {
     const index_t left = rows_ - row;
     return {row, left < 2 * strip_ ? left : strip_, panel};

@@ -283,7 +283,7 @@ bool halves_tiles(const GemmKernels<T>& kern, index_t k) {
 }
 
 // Whether a large A, whose rows are contiguous, comes from L3 for each panel of B though B could be packed for each
-// block of A (one thread of Emerald Rapids, NT; of up to 128 steps NN, too: each panel's first tile packs it: 400 to
+// block of A (one thread of Emerald Rapids, NT, and NN of up to 128 steps: each panel's first tile packs it.  400 to
 // 600 rows with k = 512 to 640, A of 0.8 to 1.25 MiB, 1.00 to 1.03 times as fast; k = 784 to 1024, 128 to 512 columns,
 // 400 to 1024 rows 1.01 to 1.03; two threads 1.00 to 1.07).  Panels that are packed beside multiply-adds cost next to
 // nothing: it pays of a few alone (128 columns at 1024 rows with k = 1024 1.03, 256 0.97 to 1.01, 384 and 512 0.96 to
