@@ -10,6 +10,7 @@ namespace fastbn {
 using index_t = std::ptrdiff_t;
 
 constexpr index_t kPageBytes = 4096;
+constexpr int kRowsOfPairs = 12;  // of the highest tile of `pairs`: 24 accumulators
 
 // How the rows of a B that is read where it lies are asked for: asks_ahead().
 struct AsksAhead {
@@ -58,6 +59,7 @@ struct GemmBlock {
   // n being a panel's again and at least a register.
   bool b_streams, b_turns;
   AsksAhead asks;  // of b_streams
+  bool pairs;      // of b_streams: a panel is two registers wide, its tiles up to kRowsOfPairs high
   bool by_lines;   // of b_turns: whole lines of columns are loaded, where they lie in one set of L1
   T* pack_to;
   index_t pack_width;

@@ -107,7 +107,8 @@ class Part {
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
     GemmBlock<T> g;  // panels() sets what else block() reads: zeroed as a whole it took 7 ns
     g.k = a.cols, g.lead = lead(b.cols), g.b_cols = b.cols, g.columns = {};
-    g.asks = plan_.asks, g.by_lines = loads_lines(kern_, b);
+    g.asks = plan_.asks, g.pairs = plan_.vectors < kern_.vectors,
+    g.by_lines = loads_lines(kern_, b);
     g.half_tiles = halves_tiles(kern_, a.cols);
     g.resume = resume, g.suspend = suspend, g.plain = is_plain(options_);
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
@@ -156,7 +157,7 @@ class Part {
     const index_t registers = (with_lead_of(c.cols) + kern_.width - 1) / kern_.width;
     // Tiles that turn B cut it themselves, if at all.
     const int count =
-        plan_.turn_b ? 1 : static_cast<int>((registers + kern_.vectors - 1) / kern_.vectors);
+        plan_.turn_b ? 1 : static_cast<int>((registers + plan_.vectors - 1) / plan_.vectors);
     if (plan_.by_rows) return by_rows(g, b, c, i, count);
     const Passes passes(g.m, plan_.strip, count, plan_.group);
     const bool packs = packs_next(g, i), is_packed = i > 0 && !(plan_.takes_turns && count > 1);

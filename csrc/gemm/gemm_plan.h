@@ -9,6 +9,7 @@
 #include "fastbn/gemm.h"
 #include "gemm/gemm_args.h"
 #include "gemm/gemm_rules.h"
+#include "gemm/gemm_rules_in_place.h"
 
 namespace fastbn {
 namespace {
@@ -50,6 +51,7 @@ struct Plan {
   bool turn_b;   // B's columns are contiguous: each row tile turns them as it goes
   bool by_rows;  // C is computed in the order in which it lies: gemm_rows.h
   bool pack_a;
+  int vectors;       // registers to a panel
   AsksAhead asks;    // if B is read where it lies, by the first tile at least
   bool a_streams;    // A comes from beyond L2
   bool packs_next;   // tiles leave panels of B to come packed: gemm_beside.h
@@ -148,6 +150,8 @@ struct Plan {
     // The lines of such rows share a set of L1 with those that are read of B (1024 x 1024 at 12 rows: 62
     // GFLOP/s, packed 109; of eight rows packing lost as often as it won).
     if (turn_b && crowded(a)) pack_a = c.rows > kern.mr;
+    const bool in_place = pack_b == PackB::never && !turn_b && !pack_a;
+    vectors = in_place && by_pairs_of_lines(kern, b, c.rows) ? 2 : kern.vectors;
   }
 
   // Where the panels of a C that is computed row by row are cut.  Rows without a gap between them let B wrap; those of
@@ -219,7 +223,8 @@ struct Plan {
       nc = std::min(nc, rounded_up(balanced_step(c.cols, kern.nc), kern.width));
     } else if (pack_b == PackB::never) {
       // One row tile: B streams through once.
-      kc = c.rows <= kern.mr ? k : std::min(kc, balanced_step(k, steps_in_place(kern, b)));
+      const index_t tile = vectors < kern.vectors ? kRowsOfPairs : kern.mr;
+      kc = c.rows <= tile ? k : std::min(kc, balanced_step(k, steps_in_place(kern, b)));
     } else if (in_pieces(kern, c.rows)) {
       kc = balanced_step(k, kPieceOfPanel), nc = nr;
     } else if (!pack_a) {

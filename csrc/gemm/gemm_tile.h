@@ -252,6 +252,15 @@ FASTBN_INLINE void tile(const GemmBlock<T>& g, const T* a, index_t row, Lanes la
   });
 }
 
+// A tile of B read where it lies, which packs nothing.
+template <class T, int R, int V, Ahead kAhead, class Lanes>
+FASTBN_INLINE void tile_in_place(const GemmBlock<T>& g, const T* a, index_t row, Lanes lanes,
+                                 const Beside<T>& beside) {
+  tile_of_chains<T, R, V, false>(g, row, lanes, [&](Vec<T>(&acc)[R][V]) FASTBN_INLINE_LAMBDA {
+    multiply<T, R, V, kAhead>(g, a, lanes, beside, acc);
+  });
+}
+
 // How many of the `left` rows a tile takes.  A last tile of a row or two would read a panel faster than L2 gives
 // it: it shares with the one before it, unless A is packed into tiles of kGemmRows.  (Halves do not: of 17, 25 and 33
 // rows, NT 256 x 48, that was 0.88 to 0.94 times as fast, their short panel being in L1.)

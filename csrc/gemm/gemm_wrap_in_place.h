@@ -46,14 +46,6 @@ FASTBN_INLINE void ask_for_end(const T* row, WrappedLanes<T> lanes) {
   ask<kAhead>(row + lanes.end);
 }
 
-template <class T, int R, int V, Ahead kAhead>
-FASTBN_INLINE void tile_in_place(const GemmBlock<T>& g, const T* a, index_t row,
-                                 WrappedLanes<T> lanes, const Beside<T>& beside) {
-  tile_of_chains<T, R, V, false>(g, row, lanes, [&](Vec<T>(&acc)[R][V]) FASTBN_INLINE_LAMBDA {
-    multiply<T, R, V, kAhead>(g, a, lanes, beside, acc);
-  });
-}
-
 // `rows` rows as one tile.  Whole tiles come in each way of asking; those of fewer rows, the only ones or the last two,
 // all ask L1, of rows that crowd it as well (1024 x 1024 at 1 to 7 rows, 32 ahead: 1.00 to 1.02; Emerald Rapids).
 template <class T, int V>
