@@ -107,8 +107,7 @@ class Part {
             const GemmColumns<T>& epilogue, bool resume, bool suspend) {
     GemmBlock<T> g;  // panels() sets what else block() reads: zeroed as a whole it took 7 ns
     g.k = a.cols, g.lead = lead(b.cols), g.b_cols = b.cols, g.columns = {};
-    g.asks = plan_.asks, g.pairs = plan_.vectors < kern_.vectors,
-    g.by_lines = loads_lines(kern_, b);
+    g.asks = plan_.asks, g.pairs = pairs(), g.by_lines = loads_lines(kern_, b);
     g.half_tiles = halves_tiles(kern_, a.cols);
     g.resume = resume, g.suspend = suspend, g.plain = is_plain(options_);
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
@@ -139,13 +138,22 @@ class Part {
 
   Panel panel(const Matrix<const T>& b, int count, int q) const {
     const index_t w = kern_.width, nr = kern_.vectors * w;
-    const Range with_lead = share(with_lead_of(b.cols), w, count, q);
+    const Range with_lead = cut(with_lead_of(b.cols), count, q);
     const index_t begin = std::max<index_t>(with_lead.begin - lead(b.cols), 0);
     const index_t place =
         plan_.takes_turns ? q % plan_.places * nr * plan_.kc : with_lead.begin * b.rows;
     return {begin, with_lead.end - lead(b.cols) - begin,
             rounded_up(with_lead.end, w) - with_lead.begin, b_ + place};
   }
+
+  // Panels are near-equal, but for pairs of lines, the last of which may be of one.
+  Range cut(index_t cols, int count, int q) const {
+    if (!pairs()) return share(cols, kern_.width, count, q);
+    const index_t pair = plan_.vectors * kern_.width;
+    return {q * pair, std::min((q + 1) * pair, cols)};
+  }
+
+  bool pairs() const { return plan_.vectors < kern_.vectors; }
 
   // A last block of one panel has none that would begin on a line, nor room for a register more.
   index_t lead(index_t cols) const { return cols > kern_.vectors * kern_.width ? plan_.lead : 0; }

@@ -146,7 +146,7 @@ bool by_pairs_of_lines(const GemmKernels<T>& kern, const Matrix<const T>& b, ind
   if (!deep(kern) || b.row_stride * size % kPair != 0 || b.cols * size < kLeastRow) return false;
   const bool crowds = crowds_l1(b);
   if (crowds && rows > kRowsOfPairs) return false;
-  return b.rows * b.cols * size > kMostlyInL2 || (crowds && span_of(b) > kL2OfDeep);
+  return b.rows * b.cols * size > kL2OfDeep / 2 || (crowds && span_of(b) > kL2OfDeep);
 }
 
 }  // namespace

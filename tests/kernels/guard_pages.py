@@ -18,7 +18,7 @@ from fastbn import _core
 
 from .memory import GuardedPages
 
-PAGES = [GuardedPages(1 << 20) for _ in range(8)]
+PAGES = [GuardedPages(5 << 18) for _ in range(8)]
 
 
 def placed(*arrays: np.ndarray, at_end: bool) -> list[np.ndarray]:
@@ -36,6 +36,8 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
     # Of one thread, on deep cores: blocks of A, each of which has B packed anew, and strips of an A
     # of floats that pass groups of panels.  (One of doubles would be larger than PAGES.)
     streams = ((200, 200, 1024), (200, 150, 1024)) if dtype == np.float32 else ((200, 150, 512),)
+    # On deep cores, a B of more than half of 2 MiB, which is read by pairs of lines.
+    pairs = ((m, 512 // np.dtype(dtype).itemsize, 2050) for m in (7, 9, 25))
     by_rows = itertools.product((64, 65), (49, 97, 208, 1040), (3, 17, 48))  # plain products
     turned = itertools.product(
         (1, 16, 17), (16, 17, 49), (4, 5, 6, 7, 11)
@@ -43,7 +45,8 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
     every = [(s, False, None, None) for s in itertools.chain(small, large, packed)]
     every += [(s, True, None, None) for s in by_rows] + [(s, True, None, True) for s in turned]
     every += [(s, False, True, False) for s in packed_ahead]
-    every += [(s, False, False, False) for s in streams]
+    deep = {*streams, *pairs}
+    every += [(s, False, False, False) for s in deep]
     for (m, n, k), plain, turn_a, turn_b in every:
         a, b, c, bias = (
             rng.standard_normal(s).astype(dtype) for s in ((m, k), (k, n), (m, n), (n,))
@@ -54,9 +57,9 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
         trans_a, trans_b, trans_c = (bool(t) for t in rng.integers(2, size=3))
         trans_a = trans_a if turn_a is None else turn_a
         trans_b = trans_b if turn_b is None else turn_b
-        trans_c = trans_c and (m, n, k) not in streams
-        _core.set_num_threads(1 if (m, n, k) in streams else all_threads)
-        _core.assume_core("deep" if (m, n, k) in streams else None)
+        trans_c = trans_c and (m, n, k) not in deep
+        _core.set_num_threads(1 if (m, n, k) in deep else all_threads)
+        _core.assume_core("deep" if (m, n, k) in deep else None)
         a, b_in, c = (
             np.ascontiguousarray(x.T) if t else x
             for x, t in ((a, trans_a), (b, trans_b), (c, trans_c))
