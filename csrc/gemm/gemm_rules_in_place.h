@@ -146,7 +146,9 @@ bool by_pairs_of_lines(const GemmKernels<T>& kern, const Matrix<const T>& b, ind
   if (!deep(kern) || b.row_stride * size % kPair != 0 || b.cols * size < kLeastRow) return false;
   const bool crowds = crowds_l1(b);
   if (crowds && rows > kRowsOfPairs) return false;
-  return b.rows * b.cols * size > kL2OfDeep / 2 || (crowds && span_of(b) > kL2OfDeep);
+  const index_t bytes = b.rows * b.cols * size;
+  if (!crowds) return bytes > kL2OfDeep / 2;
+  return std::max(bytes, pages_of<T>(b.rows, b.row_stride) * kPageBytes) > kL2OfDeep;
 }
 
 }  // namespace
