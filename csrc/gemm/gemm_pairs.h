@@ -26,14 +26,14 @@ void tile_of_pairs(const GemmBlock<T>& g, index_t rows, const T* a, index_t row,
   tile_of_rows<T, 2, true>(g, rows, a, row, AllLanes<T>{}, beside);
 }
 
-// Near-equal tiles of whole registers, as few as can be.  All ask for B, for L2 does not keep it.
-// by_pairs_of_lines() is false of other registers than those of 64 bytes.
+// Near-equal tiles of whole registers, as few as can be, higher ones last: each asks for all of the next one's C.  All
+// ask for B, for L2 does not keep it.  by_pairs_of_lines() is false of other registers than those of 64 bytes.
 template <class T>
 void tiles_of_pairs(const GemmBlock<T>& g) {
   if constexpr (Vec<T>::kWidth * sizeof(T) == 64) {
     for (index_t row = 0, rows; row < g.m; row += rows) {
       const index_t left = g.m - row, tiles = (left + kRowsOfPairs - 1) / kRowsOfPairs;
-      rows = (left + tiles - 1) / tiles;
+      rows = left / tiles;
       tile_of_pairs(g, rows, rows_of_a(g, row), row, beside(g, row, rows, 0));
     }
   }

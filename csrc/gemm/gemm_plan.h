@@ -51,7 +51,7 @@ struct Plan {
   bool turn_b;   // B's columns are contiguous: each row tile turns them as it goes
   bool by_rows;  // C is computed in the order in which it lies: gemm_rows.h
   bool pack_a;
-  int vectors;       // registers to a panel
+  int vectors;  // registers to a panel, at most: the kernels' own number, or two: by_pairs_of_lines()
   AsksAhead asks;    // if B is read where it lies, by the first tile at least
   bool a_streams;    // A comes from beyond L2
   bool packs_next;   // tiles leave panels of B to come packed: gemm_beside.h

@@ -130,15 +130,16 @@ index_t steps_in_place(const GemmKernels<T>& kern, const Matrix<const T>& b) {
 //
 // L2 fetches lines by aligned pairs.  Where rows begin alike in a pair, a panel of three lines takes half a pair of
 // each row that it does not need; it is another panel's, and of rows a page apart it is gone by then (docs/gemm.md).
-// Rows an odd number of lines apart lose by it (784, 816, 1008 and 1040 floats at 8 rows 0.94 to 0.97).  Tiles of two
-// registers may have 12 rows: the first, which waits for L3, does more then.
+// Rows an odd number of lines apart lose by it (784, 816, 1008 and 1040 floats at 8 rows 0.94 to 0.97).  Whether B
+// begins with a whole pair made no difference.  Tiles of two registers may have 12 rows: the first, which waits for L3,
+// does more then.
 //
-// One thread of Emerald Rapids, beside panels of three registers, of a B that comes from beyond L2: 1024 x 1024, 2048 x
-// 1024, 768 x 1024, 640 x 1024, 896 x 800, 1056 x 1024, 256 x 2048 at 8 rows 1.10 to 1.19 times as fast, 2048 x 2048
-// 1.05, at 1 and 2 rows 1.2, at 9 1.2 to 1.55, at 12 1.3 to 1.45; at 16 to 48 1.02 to 1.12, but of rows that crowd L1,
-// which are read in pieces then, 0.92 to 1.0.  Doubles 1.03 to 1.15, two threads 1.05 to 1.13.  Of 0.8 to 2 MiB, of
-// another one each time 1.09 to 1.15; of one that L2 keeps 0.97 to 0.99, of rows that crowd L1 0.94.  Rows of 384
-// bytes: 0.7.
+// One thread of Emerald Rapids, beside panels of three registers, of a B that comes from beyond L2: 1024 x 1024, 1024 x
+// 2048, 1024 x 768, 1024 x 640, 800 x 896, 1024 x 1056, 2048 x 256 at 8 rows 1.08 to 1.19 times as fast, 2048 x 2048
+// 1.05, at 1 and 2 rows 1.2, at 9 1.2 to 1.55, at 12 1.3 to 1.45; at 16 to 32 1.02 to 1.12, at 40 and 48 0.97 to 1.06,
+// but of rows that crowd L1, which are read in pieces then, 0.92 to 1.0.  Doubles 1.03 to 1.15, two threads 1.05 to
+// 1.13.  A B of 0.8 to 2 MiB: 1.09 to 1.15 if each product has another one, 0.97 to 0.99 if L2 keeps it from one product
+// to the next, 0.94 of rows that crowd L1.  Rows of 384 bytes: 0.7.
 template <class T>
 bool by_pairs_of_lines(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows) {
   constexpr index_t kPair = 128, kLeastRow = 512;  // bytes

@@ -21,7 +21,8 @@ constexpr int kTallRows = V == 3 || Vec<float>::kWidth == 1 ? kGemmRows
                                                             : 16;
 
 // The same where rows of A are a multiple of a page apart: all lie in one set of L1, which keeps 8 lines or 12
-// (1024 x 16 at 128 rows: 54 GFLOP/s in tiles of 16 rows, 1000 x 16 112, Zen 4).
+// (1024 x 16 at 128 rows: 54 GFLOP/s in tiles of 16 rows, 1000 x 16 112, Zen 4).  Tiles of gemm_pairs.h, of cores whose
+// L1 keeps 12, are as high all the same.
 template <int V>
 constexpr int kTallWhereCrowded = kTallRows<V> < 8 ? kTallRows<V> : 8;
 

@@ -12,7 +12,7 @@
 //
 // A square of 16 lanes costs 80 shuffles and insertions, which run beside its 16 R multiply-adds: as many rows as the
 // registers hold share them.  A cache line of B is read by one square alone: columns of B that lie a multiple of a page
-// apart share a set of L1, and would evict one another before a second look.  Of more rows of C than gemm_rules.h bears
+// apart share a set of L1, and would evict one another before a second look.  Of more rows of C than turns() bears
 // a packed panel serves most or all tiles, which are three registers wide and have a third of the broadcasts.
 #pragma once
 

@@ -12,6 +12,7 @@ int main() {
     set_target(name);
     targets += " " + name;
     selftest::test_gemm(report);
+    selftest::test_plan(report);
     selftest::test_batchnorm(report);
     selftest::test_nn(report);
   }

@@ -96,6 +96,7 @@ const char* type_name() {
 
 // Each checks its operations in both dtypes on the target in force, with 1 and 2 threads.
 void test_gemm(Report& report);
+void test_plan(Report& report);
 void test_batchnorm(Report& report);
 void test_nn(Report& report);
 void test_pool(Report& report);  // which has neither dtype nor target
