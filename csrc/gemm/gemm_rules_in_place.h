@@ -134,12 +134,12 @@ index_t steps_in_place(const GemmKernels<T>& kern, const Matrix<const T>& b) {
 // begins with a whole pair made no difference.  Tiles of two registers may have 12 rows: the first, which waits for L3,
 // does more then.
 //
-// One thread of Emerald Rapids, beside panels of three registers, of a B that comes from beyond L2: 1024 x 1024, 1024 x
-// 2048, 1024 x 768, 1024 x 640, 800 x 896, 1024 x 1056, 2048 x 256 at 8 rows 1.08 to 1.19 times as fast, 2048 x 2048
+// One thread of Emerald Rapids, beside panels of three registers, of a B that comes from beyond L2: 1024 x 1024, 1024
+// x 2048, 1024 x 768, 1024 x 640, 800 x 896, 1024 x 1056, 2048 x 256 at 8 rows 1.08 to 1.19 times as fast, 2048 x 2048
 // 1.05, at 1 and 2 rows 1.2, at 9 1.2 to 1.55, at 12 1.3 to 1.45; at 16 to 32 1.02 to 1.12, at 40 and 48 0.97 to 1.06,
 // but of rows that crowd L1, which are read in pieces then, 0.92 to 1.0.  Doubles 1.03 to 1.15, two threads 1.05 to
-// 1.13.  A B of 0.8 to 2 MiB: 1.09 to 1.15 if each product has another one, 0.97 to 0.99 if L2 keeps it from one product
-// to the next, 0.94 of rows that crowd L1.  Rows of 384 bytes: 0.7.
+// 1.13.  A B of 0.8 to 2 MiB: 1.09 to 1.15 if each product has another one, 0.97 to 0.99 if L2 keeps it from one to the
+// next, 0.94 of rows that crowd L1.  Rows of 384 bytes: 0.7.
 template <class T>
 bool by_pairs_of_lines(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows) {
   constexpr index_t kPair = 128, kLeastRow = 512;  // bytes
