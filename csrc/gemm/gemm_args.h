@@ -59,9 +59,8 @@ struct GemmBlock {
   // n being a panel's again and at least a register.
   bool b_streams, b_turns;
   AsksAhead asks;  // of b_streams
-  bool
-      pairs;  // of b_streams: panels are two registers wide (at the edges less), tiles up to kRowsOfPairs high
-  bool by_lines;  // of b_turns: whole lines of columns are loaded, where they lie in one set of L1
+  bool pairs;      // of b_streams: panels of two registers (at the edges less): gemm_pairs.h
+  bool by_lines;   // of b_turns: whole lines of columns are loaded, where they lie in one set of L1
   T* pack_to;
   index_t pack_width;
   T* c;
