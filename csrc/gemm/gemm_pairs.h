@@ -26,8 +26,8 @@ void tile_of_pairs(const GemmBlock<T>& g, index_t rows, const T* a, index_t row,
   tile_of_rows<T, 2, true>(g, rows, a, row, AllLanes<T>{}, beside);
 }
 
-// Near-equal tiles of whole registers, as few as can be, higher ones last: beside() asks for the C of none that is lower
-// than its own.  All ask for B, for L2 does not keep it.  by_pairs_of_lines() is false of other registers than those of
+// Near-equal tiles of whole registers, as few as can be, higher ones last: a tile does not ask for the C of a lower one
+// (beside()).  All ask for B, for L2 does not keep it.  by_pairs_of_lines() is false of other registers than those of
 // 64 bytes.
 template <class T>
 void tiles_of_pairs(const GemmBlock<T>& g) {
