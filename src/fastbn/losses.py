@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastbn import _core
-from fastbn.functional import Array, cross_entropy
+from fastbn.functional import Array
 
 __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "Loss", "MSELoss"]
 
@@ -88,7 +88,7 @@ class CrossEntropyLoss(Loss):
     def forward(self, predictions: Array, targets: Array) -> float:
         """Average ``log(sum(exp(scores))) - target @ scores`` over the rows; see `Loss.forward`."""
         self._saved = None
-        loss, self._saved = cross_entropy(
+        loss, self._saved = _core.cross_entropy(
             predictions, targets, label_smoothing=self.label_smoothing
         )
         return loss

@@ -35,11 +35,7 @@ class Block:
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """All layers' forward.  The `Sequential` has had them forget the last one."""
-        if not training:
-            return self._infer(x)
-        if not self._fits(x) or self._norm.virtual_batch_size is not None:
-            return self._norm_forward(self._linear.forward(x, training=True), training=True)
-        return self._train(x)
+        return self._train(x) if training else self._infer(x)
 
     def backward(self, dy: Array) -> Array:
         """All layers' backward."""
@@ -57,11 +53,9 @@ class Block:
 
     def forget(self) -> None:
         """Drop what the layers keep of the last training forward."""
-        self._ran = None
-        self._linear.forget()
-        self._norm.forget()
+        self._ran = self._linear._saved = self._norm._saved = None  # what their `forget` does
         if self._relu is not None:
-            self._relu.forget()
+            self._relu._saved = None
 
     # -- forward -------------------------------------------------------------------------------
 
@@ -86,28 +80,29 @@ class Block:
         return self._fit and getattr(x, "ndim", 0) == 2 and len(x) > 0
 
     def _train(self, x: Array) -> Array:
-        linear, norm = self._linear, self._norm
+        linear, norm, relu = self._linear, self._norm, self._relu
+        if not self._fits(x) or norm.virtual_batch_size is not None:
+            return self._norm_forward(linear.forward(x, training=True), training=True)
         x = check_input(linear, x, linear.in_features, axis=-1)
-        gamma, beta = norm._affine()
         y, cache = _core.linear_batch_norm(
             x,
-            linear.weight.data,
-            None if linear.bias is None else linear.bias.data,
-            gamma,
-            beta,
+            linear.weight._data,
+            None if linear.bias is None else linear.bias._data,
+            None if norm.gamma is None else norm.gamma._data,
+            None if norm.beta is None else norm.beta._data,
             norm.running_mean,
             norm.running_var,
             norm.momentum,
             norm.eps,
             True,  # the unbiased variance enters the running one, as in PyTorch
-            self._relu is not None,
+            relu is not None,
             linear._y,
             norm._y,
             norm.num_batches_tracked,
         )
-        linear._saved, norm._saved = (x.shape, x), (cache, self._activation())
-        if self._relu is not None:
-            self._relu._keep(y)
+        linear._saved, norm._saved = (x.shape, x), (cache, None if relu is None else "relu")
+        if relu is not None:
+            relu._saved = y
         self._ran = linear._saved, norm._saved
         return y
 
@@ -116,32 +111,29 @@ class Block:
             return self._norm.forward(z, training=training)
         return self._norm._forward_relu(z, self._relu, training=training)
 
-    def _activation(self) -> Any:
-        return None if self._relu is None else "relu"
-
     # -- backward ------------------------------------------------------------------------------
 
     def _backward(self, dy: Array, *, need_dx: bool) -> Array | None:
         linear, norm = self._linear, self._norm
-        saved = linear._recall(), norm._recall()
-        if self._ran is None or saved[0] is not self._ran[0] or saved[1] is not self._ran[1]:
+        ran = self._ran
+        if ran is None or linear._saved is not ran[0] or norm._saved is not ran[1]:
             # Not fused, or a layer has been called alone since.
             return linear.backward(self._norm_backward(dy), need_dx=need_dx)
-        (_, x), (cache, _) = saved
+        (_, x), (cache, _) = ran
         dy = check_gradient(norm, dy, (len(x), linear.out_features))
         return _core.linear_batch_norm_backward(
             dy,
             x,
-            linear.weight.data,
+            linear.weight._data,
             cache,
             need_dx,
             linear.bias is not None,
             linear._dx,
             norm._dx,
-            linear.weight.grad,
-            None if linear.bias is None else linear.bias.grad,
-            None if norm.gamma is None else norm.gamma.grad,
-            None if norm.beta is None else norm.beta.grad,
+            linear.weight._grad,
+            None if linear.bias is None else linear.bias._grad,
+            None if norm.gamma is None else norm.gamma._grad,
+            None if norm.beta is None else norm.beta._grad,
         )[0]
 
     def _norm_backward(self, dy: Array) -> Array:

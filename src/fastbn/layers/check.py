@@ -1,4 +1,8 @@
-"""Checks of the layers' arguments; those of arrays in general are the compiled module's."""
+"""Checks of the layers' arguments; those of arrays in general are the compiled module's.
+
+What takes an array, as nearly every call does, is one function deep: a call in Python takes 0.05
+us, but some 1 us where a batch has displaced the interpreter's code and objects from the cache.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +56,7 @@ def _has_buffer(x: object) -> bool:
 
 def check_input(layer: _Typed, x: Any, size: int, *, axis: int) -> Array:
     """`x` as an array of the layer's dtype and `size` elements along `axis`."""
-    array = require_array(layer, x)
+    array = x if type(x) is np.ndarray else require_array(layer, x)
     if array.dtype != layer.dtype:
         raise TypeError(f"{type(layer).__name__} is {layer.dtype}, got x of {array.dtype}")
     if array.shape[axis : axis + 1 or None] != (size,):  # of no elements where there is no axis
@@ -65,7 +69,7 @@ def check_input(layer: _Typed, x: Any, size: int, *, axis: int) -> Array:
 
 def check_gradient(layer: object, dy: Any, shape: tuple[int, ...]) -> Array:
     """`dy` as an array of the shape of the result whose gradient it is."""
-    array = require_array(layer, dy)
+    array = dy if type(dy) is np.ndarray else require_array(layer, dy)
     if array.shape != shape:
         raise ValueError(
             f"{type(layer).__name__} had a result of shape {shape}, got dy of shape {array.shape}"

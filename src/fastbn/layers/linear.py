@@ -90,13 +90,13 @@ class Linear(Layer):
 
     def _forward(self, x: Array, training: bool, activation: Literal["relu"] | None) -> Array:
         x = check_input(self, x, self.in_features, axis=-1)
-        rows = as_rows(x)
+        rows = x if x.ndim == 2 else as_rows(x)
         out = None
         if training:
-            self.forget()
+            self._saved = None
             out = self._y
-        bias = None if self.bias is None else self.bias.data
-        y = _core.gemm(rows, self.weight.data, out, 1.0, 0.0, False, False, bias, activation)
+        bias = None if self.bias is None else self.bias._data
+        y = _core.gemm(rows, self.weight._data, out, 1.0, 0.0, False, False, bias, activation)
         if training:
             self._saved = x.shape, rows
         return y if rows is x else y.reshape(*x.shape[:-1], self.out_features)
@@ -113,18 +113,18 @@ class Linear(Layer):
         """
         shape, rows = self._recall()
         dy = check_gradient(self, dy, (*shape[:-1], self.out_features))
-        bias = None if self.bias is None else self.bias.grad
+        bias = None if self.bias is None else self.bias._grad
         dx, _, _ = _core.linear_backward(
-            as_rows(dy),
+            dy if dy.ndim == 2 else as_rows(dy),
             rows,
-            self.weight.data,
+            self.weight._data,
             need_dx,
             bias is not None,
             self._dx,
-            self.weight.grad,
+            self.weight._grad,
             bias,
         )
-        return None if dx is None else dx.reshape(shape)
+        return dx if dx is None or len(shape) == 2 else dx.reshape(shape)
 
     def backward_parameters(self, dy: Array) -> None:
         """``backward(dy, need_dx=False)``."""

@@ -56,7 +56,8 @@ class Sequential(Layer):
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Apply all layers; see `Layer.forward`."""
         if training:
-            self.forget()  # so that the layers' workspaces are free to be lent again
+            for unit in self._units:
+                unit.forget()  # so that the layers' workspaces are free to be lent again
         for unit in self._units:
             x = unit.forward(x, training=training)
         return x
