@@ -84,7 +84,7 @@ py::tuple linear_batch_norm_binding(const py::object& x_object, const py::object
     perform({x, weight, handle_of(bias), handle_of(gamma), handle_of(beta), z_to, y_to,
              statistics_on_tape(cache), mean_object, var_object, count_object},
             [=](const Operands& now) {
-              linear_batch_norm_training(now(xv), wv, b, parameters, zv, yv, statistics);
+              linear_batch_norm_training(now(xv), wv, b, parameters, zv, now.to(yv), statistics);
               if (tracks) {
                 update_running(channels, &n, 1, taken, statistics, running_mean, running_var);
               }
@@ -199,8 +199,9 @@ py::tuple linear_batch_norm_backward_binding(
     perform({dy, x, weight, z, dx.array(), dz.array(), dweight.array(), dbias.array(),
              dgamma.array(), dbeta.array(), statistics_on_tape(cache)},
             [=](const Operands& now) {
-              linear_batch_norm_backward(dyv, now(xv), wv, zv, statistics, training, relu,
-                                         gradients);
+              LinearBatchNormGradients<T> to = gradients;
+              to.dx = now.to(to.dx);
+              linear_batch_norm_backward(now(dyv), now(xv), wv, zv, statistics, training, relu, to);
             });
   });
   return py::make_tuple(taken(dx, need_dx), dweight.take(), taken(dbias, need_dbias), dgamma.take(),
@@ -232,9 +233,10 @@ py::tuple linear_backward_binding(const py::object& dy_object, const py::object&
     const auto dwv = matrix<T>(dweight.strided()), dxv = matrix<T>(dx.strided());
     T* const to_bias = data<T>(dbias.contiguous());
     perform({dy, x, weight, dx.array(), dweight.array(), dbias.array()}, [=](const Operands& now) {
-      gemm(transposed(now(xv)), dyv, dwv, GemmOptions<T>{});
-      if (need_dbias) column_sums(dyv, to_bias);
-      if (need_dx) gemm(dyv, transposed(wv), dxv, GemmOptions<T>{});
+      const auto d = now(dyv);
+      gemm(transposed(now(xv)), d, dwv, GemmOptions<T>{});
+      if (need_dbias) column_sums(d, to_bias);
+      if (need_dx) gemm(d, transposed(wv), now.to(dxv), GemmOptions<T>{});
     });
   });
   return py::make_tuple(taken(dx, need_dx), dweight.take(), taken(dbias, need_dbias));

@@ -54,7 +54,7 @@ py::array gemm_binding(const py::object& a_object, const py::object& b_object,
     options.columns.bias = data<T>(bias);
     options.relu = relu;
     perform({a, b, target, handle_of(bias)},
-            [=](const Operands& now) { gemm(now(av), now(bv), cv, options); });
+            [=](const Operands& now) { gemm(now(av), now(bv), now.to(cv), options); });
   });
   return c.take();
 }

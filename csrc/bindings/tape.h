@@ -31,11 +31,12 @@ struct Operands {
     const void *taped = nullptr, *now = nullptr;
   };
   Place samples, targets;
+  Place result;         // of a pass: see run_pass()
   index_t updates = 0;  // of the optimizer, with the one of this step; 0 while a call is taped
 
   template <class T>
   const T* operator()(const T* p) const {
-    for (const Place& place : {samples, targets}) {
+    for (const Place& place : {samples, targets, result}) {
       if (place.taped != nullptr && p == place.taped) return static_cast<const T*>(place.now);
     }
     return p;
@@ -43,6 +44,16 @@ struct Operands {
   template <class T, template <class> class View>
   View<const T> operator()(View<const T> view) const {
     view.data = (*this)(view.data);
+    return view;
+  }
+  // Where to write what is a pass's result, or not.
+  template <class T>
+  T* to(T* p) const {
+    return p != nullptr && p == result.taped ? static_cast<T*>(const_cast<void*>(result.now)) : p;
+  }
+  template <class T, template <class> class View>
+  View<T> to(View<T> view) const {
+    view.data = to(view.data);
     return view;
   }
 };

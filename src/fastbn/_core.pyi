@@ -72,6 +72,15 @@ class Tape:
         Then the calls of `update` follow, if it holds and its count is an int, and it is counted.
         Returned are the results by their `names`, and whether the update was made.
         """
+    def run_pass(
+        self, x: Array, dy: Array | None, workspace: Workspace, watched: Watched
+    ) -> Any | None:
+        """Make one pass of `record_pass`; None, and nothing is done, where the tape does not hold.
+
+        It holds for x, and dy of a backward, and `watched` as that of a step does, and not while
+        another tape records in this thread.  Returned is the result, which `workspace` lends, or
+        True where the pass has none.
+        """
 
 def record(
     step: Callable[[], Result],
@@ -84,6 +93,15 @@ def record(
     y are labels or targets.  An update has neither.  The tape does not hold where `arrays`, beside
     those that the calls use, have become read-only, as those of a parameter that moves.  Returned
     is what `step` returns, too.
+    """
+
+def record_pass(
+    pass_: Callable[[], Result], x: Array, dy: Array | None = None
+) -> tuple[Result, Tape | None]:
+    """Call a forward of samples x, or a backward from dy, and keep its kernel calls.
+
+    Returned is its result, an array or None, too.  No tape is where it cannot be repeated, and
+    where another one records in this thread.
     """
 
 # -- gemm ----------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from typing import Any, Literal, overload
 from fastbn.functional import Array
 from fastbn.layers.base import Layer
 from fastbn.layers.flat import gather
-from fastbn.layers.fuse import Unit, units
+from fastbn.layers.fuse import units
 from fastbn.layers.parameter import Parameter
+from fastbn.layers.passes import Passes
 
 __all__ = ["Sequential"]
 
@@ -51,15 +52,14 @@ class Sequential(Layer):
         _check_unshared(self.named_parameters())
         gather(self.parameters())
         self._units = units(layers)
-        self._trained_units = _from_first_trained(self._units)
+        self._passes = Passes(layers, self._units)
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Apply all layers; see `Layer.forward`."""
         if training:
-            for unit in self._units:
-                unit.forget()  # so that the layers' workspaces are free to be lent again
+            return self._passes.forward(x)
         for unit in self._units:
-            x = unit.forward(x, training=training)
+            x = unit.forward(x, training=False)
         return x
 
     @overload
@@ -73,26 +73,15 @@ class Sequential(Layer):
         With ``need_dx=False`` the way back ends at the first layer with parameters, which need not
         compute its dx either, and None is returned: what training needs.
         """
-        if not need_dx:
-            self.backward_parameters(dy)
-            return None
-        for unit in reversed(self._units):
-            dy = unit.backward(dy)
-        return dy
+        return self._passes.backward(dy, need_dx)
 
     def backward_parameters(self, dy: Array) -> None:
         """``backward(dy, need_dx=False)``."""
-        if not self._trained_units:
-            return
-        first, *others = self._trained_units
-        for unit in reversed(others):
-            dy = unit.backward(dy)
-        first.backward_parameters(dy)
+        self._passes.backward(dy, False)
 
     def forget(self) -> None:
         """Drop what the layers keep of the last training forward."""
-        for unit in self._units:
-            unit.forget()
+        self._passes.forget()
 
     def children(self) -> list[tuple[str, Layer]]:
         """List the layers, named by their places."""
@@ -143,8 +132,3 @@ def _check_unshared(parameters: list[tuple[str, Parameter]]) -> None:
         first = names.setdefault(id(parameter), name)
         if first != name:
             raise ValueError(f"{first} and {name} are one parameter, but backward overwrites grad")
-
-
-def _from_first_trained(units: list[Unit]) -> list[Unit]:
-    """Skip the units before the first with parameters, where no gradient is needed."""
-    return list(itertools.dropwhile(lambda unit: not unit.parameters(), units))

@@ -19,40 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbn import _core
-from fastbn.layers import (
-    GELU,
-    BatchNorm1d,
-    BatchNorm2d,
-    Flatten,
-    Layer,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Rescaling,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
+from fastbn.layers import Layer, Rescaling, Sequential
+from fastbn.layers.taping import ALL_KERNELS, PAUSE, is_plain, watch
 from fastbn.losses import CrossEntropyLoss, Loss, MSELoss
 from fastbn.train.callbacks import Logs
 from fastbn.train.metrics import Metric, accuracy
 from fastbn.train.steady_update import SteadyUpdate
-from fastbn.train.watch import watch
 
 if TYPE_CHECKING:
     from fastbn.train.trainer import Trainer
 
 Array: TypeAlias = NDArray[Any]
-# Layers that do nothing in training but call kernels.  Exact types: a subclass may do more.
-_ALL_KERNELS = frozenset(
-    (BatchNorm1d, BatchNorm2d, Flatten, GELU, LeakyReLU, Linear, ReLU, Sequential, Sigmoid, Tanh)
-)
 _LOSSES = frozenset((CrossEntropyLoss, MSELoss))
-_METHODS = frozenset(("forward", "backward", "backward_parameters", "forget"))
-# Attributes that are a kernel's arguments.  An array of one number could change in place.
-_NUMBERS = ("eps", "momentum", "slope", "scale", "offset", "label_smoothing")
-# Steps by layers after one that no tape could repeat, before the next attempt.
-_PAUSE = 100
 
 
 class _Taped(NamedTuple):
@@ -123,7 +101,7 @@ class SteadyStep:
 
     def _record(self, trainer: Trainer, x: Array, y: Array) -> Logs:
         if not _tapeable(trainer, x, y):
-            self._pause = _PAUSE
+            self._pause = PAUSE
             return trainer._gradients(x, y)
         net, loss, metrics = trainer.net, trainer.loss, trainer.metrics
         net.forget()
@@ -134,7 +112,7 @@ class SteadyStep:
         if tape.whole and tape.results == len(values):  # of one class accuracy is NumPy's
             self._taped = _Taped(tape, net, loss, metrics, tuple(values), watched)
         else:
-            self._pause = _PAUSE
+            self._pause = PAUSE
         return values
 
     def __reduce__(self) -> tuple[type[SteadyStep], tuple[()]]:
@@ -160,16 +138,12 @@ def _tapeable(trainer: Trainer, x: Array, y: Array) -> bool:
     leaves = [layer for layer in layers if type(layer) is not Sequential]
     if leaves and type(leaves[0]) is Rescaling and x.dtype == np.uint8:  # of floats it uses NumPy
         layers.remove(leaves[0])
-    attributes = [vars(part) for part in (*layers, *leaves, loss)]
     return (
         type(loss) in _LOSSES
         and type(metrics) is dict
         and all(metric is accuracy for metric in metrics.values())
-        and all(type(layer) in _ALL_KERNELS for layer in layers)
-        and not any(_METHODS & names.keys() for names in attributes)
-        and not any(
-            isinstance(names.get(name), np.ndarray) for names in attributes for name in _NUMBERS
-        )
+        and all(type(layer) in ALL_KERNELS or type(layer) is Sequential for layer in layers)
+        and all(is_plain(part) for part in (*layers, *leaves, loss))
         and not any(np.may_share_memory(given, array) for array in _live(net) for given in (x, y))
     )
 

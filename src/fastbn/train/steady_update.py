@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastbn import _core
+from fastbn.layers.taping import watch
 from fastbn.optim import SGD, Adam, AdamW, Optimizer
-from fastbn.train.watch import watch
 
 # Exact types: a subclass may do more.
 _OPTIMIZERS = frozenset((SGD, Adam, AdamW))

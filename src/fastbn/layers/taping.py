@@ -1,0 +1,46 @@
+"""What tapes of kernel calls repeat of layers, and what they hold for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastbn import _core
+from fastbn.layers.activation import GELU, LeakyReLU, ReLU, Sigmoid, Tanh
+from fastbn.layers.base import Layer
+from fastbn.layers.batchnorm import BatchNorm1d, BatchNorm2d
+from fastbn.layers.flatten import Flatten
+from fastbn.layers.linear import Linear
+
+__all__ = ["ALL_KERNELS", "PAUSE", "is_plain", "watch"]
+
+# Layers that do nothing in training but call kernels.  Exact types: a subclass may do more.
+ALL_KERNELS: frozenset[type[Layer]] = frozenset(
+    (BatchNorm1d, BatchNorm2d, Flatten, GELU, LeakyReLU, Linear, ReLU, Sigmoid, Tanh)
+)
+# Times by layers after one that no tape could repeat, before the next attempt.
+PAUSE = 100
+
+_METHODS = frozenset(("forward", "backward", "backward_parameters", "forget"))
+# Attributes that are a kernel's arguments.  An array of one number could change in place.
+_NUMBERS = ("eps", "momentum", "slope", "scale", "offset", "label_smoothing")
+
+
+def is_plain(part: object) -> bool:
+    """Whether a layer or loss has its class's methods, and numbers where kernels take them."""
+    names = vars(part)
+    return not (
+        _METHODS & names.keys() or any(isinstance(names.get(n), np.ndarray) for n in _NUMBERS)
+    )
+
+
+def watch(*objects: tuple[object, dict[str, Any]]) -> _core.Watched:
+    """Objects with their attributes, as tapes compare them, by identity.
+
+    Those of a dict are what it holds.  An attribute that may be another has `...` for its value.
+    """
+    return tuple(
+        (part, type(part), tuple(attributes), tuple(attributes.values()))
+        for part, attributes in objects
+    )
