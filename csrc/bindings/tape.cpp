@@ -194,7 +194,7 @@ void register_tape(py::module_& m) {
       .def("run_pass", &Tape::run_pass, arg("x"), arg("dy"), arg("workspace"), arg("watched"));
   m.def("record", &record, arg("step"), arg("x") = py::none(), arg("y") = py::none(),
         arg("arrays") = py::tuple());
-  m.def("record_pass", &record_pass, arg("pass_"), arg("x"), arg("dy") = py::none());
+  m.def("record_pass", &record_pass, arg("pass_"), arg("watched"), arg("x"), arg("dy") = py::none());
 }
 
 }  // namespace fastbn::bindings

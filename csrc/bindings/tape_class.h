@@ -162,9 +162,9 @@ class Recording {
   Tape* const before_;
 };
 
-// A pass of layers, x to y or dy to dx, and the tape of it; None in its place where it cannot be repeated, and while
-// another tape records in this thread, whose calls these are.
-py::tuple record_pass(const py::object& pass, const py::array& x,
+// A pass of layers, x to y or dy to dx, and the tape of it; None in its place where it cannot be repeated, what is
+// watched is not as it was, before and after, or another tape records in this thread, whose calls these are.
+py::tuple record_pass(const py::object& pass, const py::tuple& watched, const py::array& x,
                       const std::optional<py::array>& dy);
 
 }  // namespace fastbn::bindings

@@ -5,9 +5,9 @@
 
 namespace fastbn::bindings {
 
-py::tuple record_pass(const py::object& pass, const py::array& x,
+py::tuple record_pass(const py::object& pass, const py::tuple& watched, const py::array& x,
                       const std::optional<py::array>& dy) {
-  if (taping()) return py::make_tuple(pass(), py::none());
+  if (taping() || !unchanged(watched)) return py::make_tuple(pass(), py::none());
   auto tape = std::make_unique<Tape>(x, dy);
   py::object result;
   {
@@ -15,7 +15,7 @@ py::tuple record_pass(const py::object& pass, const py::array& x,
     result = pass();
   }
   tape->end_pass(x, dy, result);
-  if (!tape->whole()) return py::make_tuple(result, py::none());
+  if (!tape->whole() || !unchanged(watched)) return py::make_tuple(result, py::none());
   return py::make_tuple(result, std::move(tape));
 }
 

@@ -96,12 +96,13 @@ def record(
     """
 
 def record_pass(
-    pass_: Callable[[], Result], x: Array, dy: Array | None = None
+    pass_: Callable[[], Result], watched: Watched, x: Array, dy: Array | None = None
 ) -> tuple[Result, Tape | None]:
     """Call a forward of samples x, or a backward from dy, and keep its kernel calls.
 
-    Returned is its result, an array or None, too.  No tape is where it cannot be repeated, and
-    where another one records in this thread.
+    Returned is its result, an array or None, too.  No tape is where it cannot be repeated, where
+    the objects of `watched` are not what they were, before and after, and where another tape
+    records in this thread.
     """
 
 # -- gemm ----------------------------------------------------------------------------------------

@@ -464,7 +464,7 @@ def test_while_another_tape_records() -> None:
     nets = pair("one block")
     train(nets, range(3))
     x, dy = batch(3)
-    _, tape = _core.record_pass(lambda: nets[0].forward(x, training=True), x)
+    _, tape = _core.record_pass(lambda: nets[0].forward(x, training=True), (), x)
     assert tape is not None
     assert tape.calls == 1
     assert not by_tape(nets[0])

@@ -19,7 +19,7 @@ all that is left to do in Python is to hand these two to the layers that keep th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -66,6 +66,7 @@ class _Ends(NamedTuple):
 class _Taped(NamedTuple):
     """A forward's tape, what it and those of backward hold for, and these."""
 
+    ends: _Ends
     forward: _core.Tape
     watched: _core.Watched
     backward: dict[bool, _core.Tape | None]  # with dx and without; None if it cannot be repeated
@@ -84,17 +85,19 @@ class Passes:
 
     def forward(self, x: Array) -> Array:
         """All layers' forward in training."""
-        taped, ends = self._taped, self._ends
-        if taped is not None and ends is not None:
-            if ends.relu is not None:
-                ends.relu._saved = None  # so that its memory is free to be lent again
-            y: Array | None = taped.forward.run_pass(x, None, ends.y, taped.watched)
+        taped = self._taped
+        if taped is not None:
+            linear, block, relu, workspace, _ = taped.ends
+            linear._saved = None  # there is no forward, should this one fail
+            if relu is not None:
+                relu._saved = None  # so that its memory is free to be lent again
+            y: Array | None = taped.forward.run_pass(x, None, workspace, taped.watched)
             if y is not None:
-                ends.linear._saved = x.shape, x
-                if ends.block is not None:
-                    ends.block._ran = ends.linear._saved, ends.block._norm._saved
-                if ends.relu is not None:
-                    ends.relu._saved = y
+                linear._saved = x.shape, x
+                if block is not None:
+                    block._ran = linear._saved, block._norm._saved
+                if relu is not None:
+                    relu._saved = y
                 return y
             self._taped = None  # its memory goes back to the layers
         for unit in self._units:
@@ -103,19 +106,20 @@ class Passes:
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
         """All layers' backward; without dx as far as there are parameters."""
-        taped, ends = self._taped, self._ends
-        if taped is not None and ends is not None and ends.linear._saved is not None:
-            shape, x = ends.linear._saved
-            tape = taped.backward.get(need_dx)
-            if tape is not None and shape == x.shape:
-                dx = tape.run_pass(x, dy, ends.dx, taped.watched)
-                if dx is not None:
-                    return cast(Array, dx) if need_dx else None
-            elif need_dx not in taped.backward and type(dy) is np.ndarray:
-                dx, taped.backward[need_dx] = _core.record_pass(
-                    lambda: self._back_by_units(dy, need_dx), x, dy
-                )
-                return dx
+        taped = self._taped
+        saved = None if taped is None else taped.ends.linear._saved
+        if taped is None or saved is None or saved[0] != saved[1].shape:
+            return self._back_by_units(dy, need_dx)  # the last for samples of other dimensions
+        tape = taped.backward.get(need_dx)
+        if tape is not None:
+            dx = tape.run_pass(saved[1], dy, taped.ends.dx, taped.watched)
+            if dx is not None:
+                return cast(Array, dx) if need_dx else None
+        elif need_dx not in taped.backward and type(dy) is np.ndarray:
+            dx, taped.backward[need_dx] = _core.record_pass(
+                lambda: self._back_by_units(dy, need_dx), taped.watched, saved[1], dy
+            )
+            return dx
         return self._back_by_units(dy, need_dx)
 
     def forget(self) -> None:
@@ -155,39 +159,28 @@ class Passes:
         return recurs and self._pause == 0 and all(map(is_plain, self._layers))
 
     def _record(self, x: Array) -> Array:
-        before = self._watch()
-        y, tape = _core.record_pass(lambda: self._by_units(x), x)
-        if tape is not None and _same_but_saved(before, self._watch()):
-            self._taped = _Taped(tape, self._watch(), {})
-        else:
-            self._pause = PAUSE
-        return y
-
-    def _watch(self) -> _core.Watched:
-        """All layers as they are; what keeps the samples and the result may keep others."""
         assert self._ends is not None
-        ends = self._ends.linear, self._ends.relu
-        return watch(
-            *(
-                (layer, vars(layer) | {"_saved": ...} if layer in ends else vars(layer))
-                for layer in self._layers
-            )
-        )
+        watched = _watch(self._layers, self._layers)
+        y, tape = _core.record_pass(lambda: self._by_units(x), watched, x)
+        if tape is None:
+            self._pause = PAUSE
+        else:
+            watched = _watch(self._layers, (self._ends.linear, self._ends.relu))
+            self._taped = _Taped(self._ends, tape, watched, {})
+        return y
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave tapes out of copies and pickles."""
         return {**vars(self), "_taped": None, "_form": None}
 
 
-def _same_but_saved(one: _core.Watched, other: _core.Watched) -> bool:
-    """Whether no attribute but what is kept for backward is another."""
-    return all(
-        names == other_names
-        and all(
-            name == "_saved" or value is other_value
-            for name, value, other_value in zip(names, values, other_values, strict=True)
+def _watch(layers: tuple[Layer, ...], keepers: Sequence[Layer | None]) -> _core.Watched:
+    """Layers as they are; what `keepers` keep for backward may be another."""
+    return watch(
+        *(
+            (layer, vars(layer) | {"_saved": ...} if layer in keepers else vars(layer))
+            for layer in layers
         )
-        for (_, _, names, values), (_, _, other_names, other_values) in zip(one, other, strict=True)
     )
 
 
