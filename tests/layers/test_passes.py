@@ -24,6 +24,7 @@ from fastbn.layers import (
     Sigmoid,
     Tanh,
 )
+from fastbn.layers.block import Block
 from fastbn.layers.parameter import Parameter
 
 FEATURES, OUT, ROWS = 12, 12, 10  # as many out as in: what is made may be given again
@@ -164,6 +165,58 @@ def test_each_layer_keeps_what_it_keeps_by_units(name: str) -> None:
     train(nets, range(4, 7))
 
 
+@pytest.mark.parametrize("name", ["one block", "a block without ReLU", "blocks"])
+def test_blocks_know_that_their_layers_ran_as_one(name: str) -> None:
+    """Else they would go back through them one by one."""
+    net, _ = pair(name)
+    for i in range(6):
+        x, _ = batch(i)
+        if i == 4:
+            net._passes.rest()
+        net.forward(x, training=True)
+        assert by_tape(net) == (i > 0)
+        assert net.layers[0]._saved[1] is x
+        blocks = [unit for unit in net._units if isinstance(unit, Block)]
+        assert len(blocks) == (2 if name == "blocks" else 1)
+        for block in blocks:
+            assert block._ran is not None
+            assert block._ran[0] is block._linear._saved
+            assert block._ran[1] is block._norm._saved
+
+
+def test_samples_of_three_dimensions_since() -> None:
+    """Go through the first layer alone, as many values as by the tape."""
+    for backward_is_taped in (False, True):
+        nets = pair("one layer")
+        ways = []
+        for net in nets:
+            x, dy = batch(0)
+            for _ in range(3):
+                net.forward(x, training=True)
+                if backward_is_taped:
+                    net.backward(dy)
+            shape = (2, ROWS // 2, OUT)
+            net.layers[0].forward(batch(1)[0].reshape(2, -1, FEATURES), training=True)
+            ways.append([net.backward(dy.reshape(shape)), net.parameters()[0].grad.copy()])
+            with pytest.raises(ValueError, match="shape"):
+                net.backward(dy)
+        require_same(*ways)
+        train(nets, range(2, 6))
+
+
+def test_a_forward_that_fails_is_none() -> None:
+    net, _ = pair()
+    for i in range(3):
+        passes(net, *batch(i))
+    taped: Any = net._passes._taped
+    net._passes._taped = taped._replace(ends=taped.ends._replace(y=None))  # lends nothing
+    with pytest.raises((TypeError, RuntimeError)):
+        net.forward(batch(3)[0], training=True)
+    net._passes._taped = taped
+    with pytest.raises(RuntimeError, match="forward"):
+        net.backward(batch(3)[1])
+
+
 def features_of(name: str) -> list[int]:
     """How many features each layer takes."""
     x, features = batch(0)[0], []
@@ -258,8 +311,11 @@ def test_what_changes_between_steps_counts(change: Callable[[Sequential], None])
     assert by_tape(nets[0])
     for net in nets:
         change(net)
+    kept = nets[0]._passes._taped
     train(nets, range(3, 8))
     assert by_tape(nets[0]) == (change is not with_a_method)
+    still_holds = change in (with_a_forgetful_layer, with_values_written_in_place)
+    assert (nets[0]._passes._taped is kept) == still_holds
 
 
 @pytest.mark.parametrize("change", [with_momentum, with_eps, with_a_weight, with_moved_parameters])
@@ -457,6 +513,28 @@ def test_beside_the_tape_of_a_trainer() -> None:
         else:
             assert trainers[0].step(x, labels) == trainers[1].step(x, labels)
             require_same(*([p.grad for p in net.parameters()] for net in nets))
+
+
+@pytest.mark.parametrize("name", ["one block", "blocks", "activations"])
+def test_a_trainer_by_layers_goes_by_the_tapes_of_its_net(name: str) -> None:
+    """Of a loss that no tape has; the layers forget each batch."""
+    nets = pair(name)
+    trainers = [
+        fastbn.Trainer(
+            net, fastbn.BCEWithLogitsLoss(), fastbn.SGD(net.parameters(), lr=0.1), metrics=()
+        )
+        for net in nets
+    ]
+    for i in range(8):
+        x, dy = batch(i)
+        y = (dy > 0).astype(np.float32)
+        assert trainers[0].step(x, y) == trainers[1].step(x, y)
+        require_same(*([*net.buffers(), *(p.data for p in net.parameters())] for net in nets))
+        assert by_tape(nets[0]) == (i > 0)
+        assert all(layer._saved is None for layer in nets[0])
+        with pytest.raises(RuntimeError, match="forward"):
+            nets[0].backward(dy)
+    train(nets, range(8, 12))
 
 
 def test_while_another_tape_records() -> None:

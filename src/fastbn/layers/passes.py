@@ -70,6 +70,21 @@ class _Taped(NamedTuple):
     forward: _core.Tape
     watched: _core.Watched
     backward: dict[bool, _core.Tape | None]  # with dx and without; None if it cannot be repeated
+    kept: list[tuple[Layer, Any]]  # by each layer but those at the ends, for backward
+    ran: list[tuple[Block, Any]]  # of each block but the first
+
+    def run(self, x: Array) -> Array | None:
+        """Make a forward; None, and nothing is done, where the tape does not hold."""
+        return self.forward.run_pass(x, None, self.ends.y, self.watched)
+
+    def restore(self) -> bool:
+        """Have layers keep what a tape's forward writes; whether one kept anything else."""
+        others = [(layer, saved) for layer, saved in self.kept if layer._saved is not saved]
+        for layer, saved in others:
+            layer._saved = saved
+        for block, ran in self.ran:
+            block._ran = ran
+        return bool(others)
 
 
 class Passes:
@@ -87,11 +102,13 @@ class Passes:
         """All layers' forward in training."""
         taped = self._taped
         if taped is not None:
-            linear, block, relu, workspace, _ = taped.ends
+            linear, block, relu, _, _ = taped.ends
             linear._saved = None  # there is no forward, should this one fail
             if relu is not None:
                 relu._saved = None  # so that its memory is free to be lent again
-            y: Array | None = taped.forward.run_pass(x, None, workspace, taped.watched)
+            y = taped.run(x)
+            if y is None and taped.restore():  # layers forgot, or were called alone
+                y = taped.run(x)
             if y is not None:
                 linear._saved = x.shape, x
                 if block is not None:
@@ -125,6 +142,10 @@ class Passes:
     def forget(self) -> None:
         """Drop what the layers and tapes keep."""
         self._taped = self._form = None
+        self.rest()
+
+    def rest(self) -> None:
+        """Have the layers forget the last forward, but keep the tapes for the next."""
         for unit in self._units:
             unit.forget()
 
@@ -165,8 +186,10 @@ class Passes:
         if tape is None:
             self._pause = PAUSE
         else:
-            watched = _watch(self._layers, (self._ends.linear, self._ends.relu))
-            self._taped = _Taped(self._ends, tape, watched, {})
+            keepers = self._ends.linear, self._ends.relu
+            kept = [(layer, layer._saved) for layer in self._layers if layer not in keepers]
+            ran = [(unit, unit._ran) for unit in self._units[1:] if isinstance(unit, Block)]
+            self._taped = _Taped(self._ends, tape, _watch(self._layers, keepers), {}, kept, ran)
         return y
 
     def __getstate__(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class SteadyStep:
                     return repeated
             self._taped = self._form = None  # its memory goes back to the layers
         values = self._record(trainer, x, y) if self._recurs(x) else trainer._gradients(x, y)
-        trainer.net.forget()
+        _rest(trainer.net)
         trainer.loss.forget()
         trainer.optimizer.step()
         return values
@@ -117,6 +117,14 @@ class SteadyStep:
 
     def __reduce__(self) -> tuple[type[SteadyStep], tuple[()]]:
         return SteadyStep, ()  # a copy records its own
+
+
+def _rest(net: Layer) -> None:
+    """Have the net forget the batch; its own tapes may be of use to the next step by layers."""
+    if type(net) is Sequential:
+        net._passes.rest()
+    else:
+        net.forget()
 
 
 def _watch(net: Layer, loss: Loss, metrics: dict[str, Metric]) -> _core.Watched:
