@@ -182,8 +182,12 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
     T* const running_var = tracks ? data<T>(running.var->contiguous(true)) : nullptr;
     if (!training) {
       const T *const given_mean = data<T>(mean), *const given_var = data<T>(var);
-      const Unlocked unlocked;
-      return batch_norm_inference(xv, parameters, given_mean, given_var, yv, statistics, counting);
+      return perform({x, handle_of(gamma), handle_of(beta), handle_of(weights), handle_of(mean),
+                      handle_of(var), y, statistics_on_tape(cache)},
+                     [=](const Operands& now) {
+                       batch_norm_inference(now(xv), parameters, given_mean, given_var, now.to(yv),
+                                            statistics, counting);
+                     });
     }
     std::vector<double> n(static_cast<std::size_t>(groups));
     values_of_groups(xv, counting, n.data());

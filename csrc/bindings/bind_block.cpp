@@ -115,8 +115,12 @@ py::array linear_batch_norm_inference_binding(
     const auto xv = matrix<const T>(x), wv = matrix<const T>(weight);
     const auto yv = matrix<T>(y);
     const BatchNormParameters<T> parameters{data<T>(gamma), data<T>(beta), eps, relu};
-    const Unlocked unlocked;
-    linear_batch_norm_inference(xv, wv, data<T>(bias), parameters, data<T>(mean), data<T>(var), yv);
+    const T *const b = data<T>(bias), *const m = data<T>(mean), *const v = data<T>(var);
+    perform({x, weight, y, handle_of(bias), handle_of(gamma), handle_of(beta), handle_of(mean),
+             handle_of(var)},
+            [=](const Operands& now) {
+              linear_batch_norm_inference(now(xv), wv, b, parameters, m, v, now.to(yv));
+            });
   });
   return y;
 }

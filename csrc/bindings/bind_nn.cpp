@@ -53,7 +53,7 @@ py::array activation_forward_binding(const std::string& name, const py::object& 
     T* const to = data<T>(y);
     const index_t n = x.size();
     perform({x, y}, [=](const Operands& now) {
-      activation_forward(kind, n, now(from), to, static_cast<T>(slope));
+      activation_forward(kind, n, now(from), now.to(to), static_cast<T>(slope));
     });
   });
   return out.take();
@@ -115,8 +115,8 @@ py::array softmax_binding(const py::object& x_object, const py::object& out_obje
     using T = decltype(zero);
     const T* const from = data<T>(x);
     T* const to = data<T>(y);
-    const Unlocked unlocked;
-    softmax(shape.rows, shape.cols, from, to);
+    perform({x, y},
+            [=](const Operands& now) { softmax(shape.rows, shape.cols, now(from), now.to(to)); });
   });
   return out.take();
 }

@@ -187,6 +187,7 @@ void register_tape(py::module_& m) {
   using py::arg;
   py::class_<Tape>(m, "Tape")
       .def_property_readonly("whole", &Tape::whole)
+      .def_property_readonly("runs", &Tape::runs)
       .def_property_readonly("calls", &Tape::calls)
       .def_property_readonly("results", &Tape::results)
       .def("run", &Tape::run, arg("x"), arg("y"), arg("watched"), arg("names"),
@@ -194,7 +195,8 @@ void register_tape(py::module_& m) {
       .def("run_pass", &Tape::run_pass, arg("x"), arg("dy"), arg("workspace"), arg("watched"));
   m.def("record", &record, arg("step"), arg("x") = py::none(), arg("y") = py::none(),
         arg("arrays") = py::tuple());
-  m.def("record_pass", &record_pass, arg("pass_"), arg("watched"), arg("x"), arg("dy") = py::none());
+  m.def("record_pass", &record_pass, arg("pass_"), arg("watched"), arg("x"),
+        arg("dy") = py::none());
 }
 
 }  // namespace fastbn::bindings

@@ -75,6 +75,7 @@ class Tape {
     if (samples_) whole_ = whole_ && (labels_ != nullptr) != targets_.has_value();
   }
   bool whole() const { return whole_; }
+  bool runs() const { return runs_; }
   std::size_t calls() const { return calls_.size(); }
   std::size_t results() const { return results_.size(); }
 
@@ -109,7 +110,8 @@ class Tape {
   // does not hold for it: nothing is written then.
   py::object run(const py::object& x_object, const py::object& y, const py::tuple& watched,
                  const py::tuple& names, const std::optional<Update>& update);
-  // The result of a pass, which `workspace` lends, or True if it has none; None where this tape does not hold for it.
+  // The result of a pass, which `workspace` lends (None makes it anew), or True if it has none; None where this tape does
+  // not hold for it.
   py::object run_pass(const py::object& x_object, const py::object& dy_object,
                       const py::object& workspace, const py::tuple& watched);
 
@@ -133,20 +135,20 @@ class Tape {
   std::vector<std::shared_ptr<const double>> results_;
   std::vector<index_t>* labels_ = nullptr;  // a cache's among the others
   index_t classes_ = 0;
-  std::atomic_flag runs_ = ATOMIC_FLAG_INIT;
+  std::atomic<bool> runs_{false};
 };
 
 // One thread at a time: another one's step goes the long way, and has memory of its own.
 class Turn {
  public:
-  explicit Turn(std::atomic_flag& flag) : flag_(flag), mine_(!flag.test_and_set()) {}
+  explicit Turn(std::atomic<bool>& taken) : taken_(taken), mine_(!taken.exchange(true)) {}
   ~Turn() {
-    if (mine_) flag_.clear();
+    if (mine_) taken_ = false;
   }
   bool mine() const { return mine_; }
 
  private:
-  std::atomic_flag& flag_;
+  std::atomic<bool>& taken_;
   bool mine_;
 };
 

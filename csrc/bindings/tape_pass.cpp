@@ -54,7 +54,8 @@ py::object Tape::run_pass(const py::object& x_object, const py::object& dy_objec
   if (!unchanged(watched)) return py::none();
   py::object result = py::bool_(true);
   if (made_) {
-    py::array made = lend(workspace, made_->dtype, made_->shape);
+    py::array made = workspace.is_none() ? py::array(made_->dtype, made_->shape)
+                                         : lend(workspace, made_->dtype, made_->shape);
     operands.result = {made_->taped, made.data()};
     result = std::move(made);
   }

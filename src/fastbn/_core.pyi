@@ -48,6 +48,9 @@ class Tape:
     def whole(self) -> bool:
         """Whether the calls are all that was done: no kernel off the tape, no copy of an array."""
     @property
+    def runs(self) -> bool:
+        """Whether a thread runs it now."""
+    @property
     def calls(self) -> int:
         """How many kernel calls it has."""
     @property
@@ -73,13 +76,13 @@ class Tape:
         Returned are the results by their `names`, and whether the update was made.
         """
     def run_pass(
-        self, x: Array, dy: Array | None, workspace: Workspace, watched: Watched
+        self, x: Array, dy: Array | None, workspace: Workspace | None, watched: Watched
     ) -> Any | None:
         """Make one pass of `record_pass`; None, and nothing is done, where the tape does not hold.
 
         It holds for x, and dy of a backward, and `watched` as that of a step does, and not while
-        another tape records in this thread.  Returned is the result, which `workspace` lends, or
-        True where the pass has none.
+        another tape records in this thread.  Returned is the result, which `workspace` lends or is
+        made anew, or True where the pass has none.
         """
 
 def record(

@@ -12,77 +12,11 @@ import pytest
 
 import fastbn
 from fastbn import _core
-from fastbn.layers import (
-    GELU,
-    BatchNorm1d,
-    Dropout,
-    Layer,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
+from fastbn.layers import BatchNorm1d, Dropout, Layer, Linear, ReLU, Sequential
 from fastbn.layers.block import Block
 from fastbn.layers.parameter import Parameter
 
-FEATURES, OUT, ROWS = 12, 12, 10  # as many out as in: what is made may be given again
-
-
-def linear(rows: int, columns: int, dtype: Any, bias: bool = True) -> Linear:
-    return Linear(rows, columns, bias, dtype=dtype, rng=rows + columns)
-
-
-NETS: dict[str, Callable[[Any], list[Layer]]] = {
-    "one layer": lambda t: [linear(FEATURES, OUT, t)],
-    "one block": lambda t: [linear(FEATURES, OUT, t), BatchNorm1d(OUT, dtype=t), ReLU()],
-    "a block without ReLU": lambda t: [linear(FEATURES, OUT, t, False), BatchNorm1d(OUT, dtype=t)],
-    "blocks": lambda t: [
-        linear(FEATURES, 20, t, False),
-        BatchNorm1d(20, dtype=t),
-        ReLU(),
-        linear(20, 16, t),
-        BatchNorm1d(16, affine=False, dtype=t),
-        ReLU(),
-        linear(16, OUT, t),
-    ],
-    "pairs": lambda t: [
-        linear(FEATURES, 20, t),
-        ReLU(),
-        linear(20, 9, t),
-        ReLU(),
-        linear(9, OUT, t),
-    ],
-    "activations": lambda t: [
-        linear(FEATURES, 20, t),
-        GELU(),
-        BatchNorm1d(20, track_running_stats=False, dtype=t),
-        LeakyReLU(0.2),
-        linear(20, 9, t),
-        Sigmoid(),
-        Tanh(),
-        BatchNorm1d(9, virtual_batch_size=4, dtype=t),
-        ReLU(),
-        linear(9, OUT, t),
-        BatchNorm1d(OUT, dtype=t),
-        ReLU(),
-    ],
-}
-
-
-def pair(name: str = "blocks", dtype: Any = np.float32) -> tuple[Sequential, Sequential]:
-    """Two like nets: the second makes all its passes by units."""
-    taped, plain = (Sequential(*NETS[name](dtype)) for _ in range(2))
-    plain._passes._ends = None
-    return taped, plain
-
-
-def batch(i: int, dtype: Any = np.float32, rows: int = ROWS) -> tuple[Any, Any]:
-    """The i-th samples and gradients, in memory of their own."""
-    rng = np.random.default_rng(i)
-    x, dy = rng.standard_normal((rows, FEATURES)), rng.standard_normal((rows, OUT))
-    return x.astype(dtype), dy.astype(dtype)
+from .taped_nets import FEATURES, NETS, OUT, ROWS, batch, pair, require_same
 
 
 def by_tape(net: Sequential) -> bool:
@@ -94,12 +28,6 @@ def passes(net: Sequential, x: Any, dy: Any, need_dx: bool = True) -> list[Any]:
     y = net.forward(x, training=True)
     dx = net.backward(dy, need_dx=need_dx)
     return [y, dx, *(p.grad.copy() for p in net.parameters()), *(b.copy() for b in net.buffers())]
-
-
-def require_same(one: list[Any], other: list[Any]) -> None:
-    assert len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def train(nets: tuple[Sequential, Sequential], steps: Any, dtype: Any = np.float32) -> None:
@@ -209,7 +137,7 @@ def test_a_forward_that_fails_is_none() -> None:
     for i in range(3):
         passes(net, *batch(i))
     taped: Any = net._passes._taped
-    net._passes._taped = taped._replace(ends=taped.ends._replace(y=None))  # lends nothing
+    net._passes._taped = taped._replace(ends=taped.ends._replace(y=object()))  # lends nothing
     with pytest.raises((TypeError, RuntimeError)):
         net.forward(batch(3)[0], training=True)
     net._passes._taped = taped

@@ -19,7 +19,7 @@ all that is left to do in Python is to hand these two to the layers that keep th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -32,7 +32,7 @@ from fastbn.layers.batchnorm import BatchNorm1d
 from fastbn.layers.block import Block
 from fastbn.layers.fuse import Unit
 from fastbn.layers.linear import Linear
-from fastbn.layers.taping import ALL_KERNELS, PAUSE, is_plain, watch
+from fastbn.layers.taping import ALL_KERNELS, PAUSE, is_plain, watch_layers
 
 __all__ = ["Passes"]
 
@@ -181,30 +181,21 @@ class Passes:
 
     def _record(self, x: Array) -> Array:
         assert self._ends is not None
-        watched = _watch(self._layers, self._layers)
+        watched = watch_layers(self._layers, self._layers)
         y, tape = _core.record_pass(lambda: self._by_units(x), watched, x)
         if tape is None:
             self._pause = PAUSE
         else:
             keepers = self._ends.linear, self._ends.relu
             kept = [(layer, layer._saved) for layer in self._layers if layer not in keepers]
+            watched = watch_layers(self._layers, keepers)
             ran = [(unit, unit._ran) for unit in self._units[1:] if isinstance(unit, Block)]
-            self._taped = _Taped(self._ends, tape, _watch(self._layers, keepers), {}, kept, ran)
+            self._taped = _Taped(self._ends, tape, watched, {}, kept, ran)
         return y
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave tapes out of copies and pickles."""
         return {**vars(self), "_taped": None, "_form": None}
-
-
-def _watch(layers: tuple[Layer, ...], keepers: Sequence[Layer | None]) -> _core.Watched:
-    """Layers as they are; what `keepers` keep for backward may be another."""
-    return watch(
-        *(
-            (layer, vars(layer) | {"_saved": ...} if layer in keepers else vars(layer))
-            for layer in layers
-        )
-    )
 
 
 def _from_first_trained(units: Iterable[Unit]) -> list[Unit]:

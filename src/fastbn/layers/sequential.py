@@ -10,6 +10,7 @@ from fastbn.functional import Array
 from fastbn.layers.base import Layer
 from fastbn.layers.flat import gather
 from fastbn.layers.fuse import units
+from fastbn.layers.inference import Inference
 from fastbn.layers.parameter import Parameter
 from fastbn.layers.passes import Passes
 
@@ -54,14 +55,11 @@ class Sequential(Layer):
         gather(self.parameters())
         self._units = units(layers)
         self._passes = Passes(layers, self._units)
+        self._inference = Inference(layers, self._units)
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Apply all layers; see `Layer.forward`."""
-        if training:
-            return self._passes.forward(x)
-        for unit in self._units:
-            x = unit.forward(x, training=False)
-        return x
+        return self._passes.forward(x) if training else self._inference.forward(x)
 
     @overload
     def backward(self, dy: Array, *, need_dx: Literal[True] = True) -> Array: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from fastbn.layers.batchnorm import BatchNorm1d, BatchNorm2d
 from fastbn.layers.flatten import Flatten
 from fastbn.layers.linear import Linear
 
-__all__ = ["ALL_KERNELS", "PAUSE", "is_plain", "watch"]
+__all__ = ["ALL_KERNELS", "PAUSE", "is_plain", "watch", "watch_layers"]
 
 # Layers that do nothing in training but call kernels.  Exact types: a subclass may do more.
 ALL_KERNELS: frozenset[type[Layer]] = frozenset(
@@ -44,3 +45,14 @@ def watch(*objects: tuple[object, dict[str, Any]]) -> _core.Watched:
         (part, type(part), tuple(attributes), tuple(attributes.values()))
         for part, attributes in objects
     )
+
+
+def watch_layers(layers: Sequence[Layer], keepers: Sequence[Layer | None]) -> _core.Watched:
+    """Layers as they are; what `keepers` keep for backward, if anything, may be another."""
+    parts = []
+    for layer in layers:
+        attributes = dict(vars(layer))
+        if layer in keepers and "_saved" in attributes:
+            attributes["_saved"] = ...
+        parts.append((layer, attributes))
+    return watch(*parts)
