@@ -195,7 +195,7 @@ py::tuple batch_norm_binding(const py::object& x_object, const py::object& gamma
     perform({x, handle_of(gamma), handle_of(beta), handle_of(weights), y, statistics_on_tape(cache),
              mean_object, var_object, count_object},
             [=](const Operands& now) {
-              batch_norm_training(now(xv), parameters, yv, statistics, counting);
+              batch_norm_training(now(xv), parameters, now.to(yv), statistics, counting);
               if (tracks) {
                 update_running(channels, n.data(), groups, taken, statistics, running_mean,
                                running_var);
@@ -249,10 +249,11 @@ py::tuple batch_norm_backward_binding(const py::object& dy_object, const BatchNo
     }
     const bool training = cache.training, relu = cache.relu;
     const auto counting = cache.counting<T>();
-    perform(
-        {dy, cache.x, dx, gamma_to, beta_to, statistics_on_tape(cache)}, [=](const Operands& now) {
-          batch_norm_backward(now(dyv), now(xv), statistics, training, relu, dxv, g, b, counting);
-        });
+    perform({dy, cache.x, dx, gamma_to, beta_to, statistics_on_tape(cache)},
+            [=](const Operands& now) {
+              batch_norm_backward(now(dyv), now(xv), statistics, training, relu, now.to(dxv), g, b,
+                                  counting);
+            });
   });
   return py::make_tuple(out.take(), dgamma.take(), dbeta.take());
 }

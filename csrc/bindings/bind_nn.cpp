@@ -85,7 +85,7 @@ py::array activation_backward_binding(const std::string& name, const py::object&
     T* const to = data<T>(dx);
     const index_t n = dy.size();
     perform({dy, saved, dx}, [=](const Operands& now) {
-      activation_backward(kind, n, d, now(s), to, static_cast<T>(slope));
+      activation_backward(kind, n, now(d), now(s), now.to(to), static_cast<T>(slope));
     });
   });
   return out.take();

@@ -17,23 +17,28 @@ Recording::~Recording() {
   recording = before_;
 }
 
-// But for the samples and targets, which are each step's own.
-void Tape::hold(const py::handle& object) {
+// But for the samples and targets, which are each step's own.  A call that does not ask where they lie would read those
+// of the step that was taped.
+void Tape::hold(const py::handle& object, const std::vector<const void*>& asked) {
   if (!object || object.is_none()) return;
   if (!py::isinstance<py::array>(object)) {
     others_.push_back(py::reinterpret_borrow<py::object>(object));
     return;
   }
   auto array = py::reinterpret_borrow<py::array>(object);
+  const bool asks = std::find(asked.begin(), asked.end(), array.data()) != asked.end();
   const auto is_of = [&](const std::optional<Form>& form) {
     return form && array.data() == form->taped;
   };
   const bool given = passed_ ? array.is(passed_->first) || array.is(passed_->second)
                              : is_of(samples_) || is_of(targets_);
-  if (given) return;
+  if (given) {
+    whole_ = whole_ && asks;
+    return;
+  }
   const Bounds bounds = bounds_of(array);
   const bool writeable = array.writeable();
-  arrays_.push_back({std::move(array), bounds, writeable});
+  arrays_.push_back({std::move(array), bounds, writeable, asks});
 }
 
 // Samples and targets may lie in nothing that a call writes.
@@ -167,8 +172,13 @@ void spoil_tape() {
 void spoil_tape_of_step() {
   if (recording && recording->of_step()) recording->spoil();
 }
-void put_on_tape(TapedCall call, std::initializer_list<py::handle> used) {
-  if (recording) recording->add(std::move(call), used);
+void put_on_tape(TapedCall call, std::initializer_list<py::handle> used,
+                 const std::vector<const void*>& asked) {
+  if (recording) recording->add(std::move(call), used, asked);
+}
+std::size_t& calls_of_thread() {
+  thread_local std::size_t calls = 0;
+  return calls;
 }
 void tape_result(std::shared_ptr<const double> value) {
   if (recording) recording->add_result(std::move(value));
@@ -195,7 +205,8 @@ void register_tape(py::module_& m) {
       .def("run_pass", &Tape::run_pass, arg("x"), arg("dy"), arg("workspace"), arg("watched"));
   m.def("record", &record, arg("step"), arg("x") = py::none(), arg("y") = py::none(),
         arg("arrays") = py::tuple());
-  m.def("record_pass", &record_pass, arg("pass_"), arg("watched"), arg("x"),
+  m.def("kernel_calls", &calls_of_thread);
+  m.def("record_pass", &record_pass, arg("pass_"), arg("watched"), arg("arrays"), arg("x"),
         arg("dy") = py::none());
 }
 

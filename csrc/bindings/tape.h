@@ -33,9 +33,11 @@ struct Operands {
   Place samples, targets;
   Place result;         // of a pass: see run_pass()
   index_t updates = 0;  // of the optimizer, with the one of this step; 0 while a call is taped
+  std::vector<const void*>* asked = nullptr;  // while a call is taped: the places that it asks for
 
   template <class T>
   const T* operator()(const T* p) const {
+    if (asked) asked->push_back(p);
     for (const Place& place : {samples, targets, result}) {
       if (place.taped != nullptr && p == place.taped) return static_cast<const T*>(place.now);
     }
@@ -49,6 +51,7 @@ struct Operands {
   // Where to write what is a pass's result, or not.
   template <class T>
   T* to(T* p) const {
+    if (asked) asked->push_back(p);
     return p != nullptr && p == result.taped ? static_cast<T*>(const_cast<void*>(result.now)) : p;
   }
   template <class T, template <class> class View>
@@ -65,7 +68,11 @@ bool taping();
 void spoil_tape();
 // Of a step: an update in the midst of one would not know its number.
 void spoil_tape_of_step();
-void put_on_tape(TapedCall call, std::initializer_list<pybind11::handle> used);
+// What a call asked for is where it can be sent elsewhere.
+void put_on_tape(TapedCall call, std::initializer_list<pybind11::handle> used,
+                 const std::vector<const void*>& asked);
+// How many kernel calls this thread made: of what a tape may not be, such as a finalizer's, too.
+std::size_t& calls_of_thread();
 // A number that a step returns, written by the call before.
 void tape_result(std::shared_ptr<const double> value);
 // The labels that calls read; each step puts its own there, checked for `classes` of them, before its first call.
@@ -79,9 +86,15 @@ const std::vector<index_t>* taped_labels(const pybind11::handle& given);
 // long as a tape that keeps the call; what it captures it captures by value.
 template <class Call>
 void perform(std::initializer_list<pybind11::handle> used, const Call& call) {
-  if (taping()) put_on_tape(call, used);
-  const pybind11::gil_scoped_release release;
-  call(Operands{});
+  ++calls_of_thread();
+  std::vector<const void*> asked;
+  Operands operands;
+  if (taping()) operands.asked = &asked;
+  {
+    const pybind11::gil_scoped_release release;
+    call(operands);
+  }
+  if (taping()) put_on_tape(call, used, asked);
 }
 
 // The Python object of a cache, for the list of what a taped call uses.

@@ -46,6 +46,7 @@ struct Used {
   py::array array;
   Bounds bounds;
   bool writeable;
+  bool asked;  // whether the call asks where it lies
 };
 
 class Tape {
@@ -81,13 +82,14 @@ class Tape {
 
   bool of_step() const { return samples_.has_value(); }
   void spoil() { whole_ = false; }
-  void add(TapedCall call, std::initializer_list<py::handle> used) {
+  void add(TapedCall call, std::initializer_list<py::handle> used,
+           const std::vector<const void*>& asked) {
     calls_.push_back(std::move(call));
-    for (const py::handle& object : used) hold(object);
+    for (const py::handle& object : used) hold(object, asked);
   }
   // The tape holds only while these arrays are as they are.
   void watch(const std::vector<py::array>& arrays) {
-    for (const py::array& array : arrays) hold(array);
+    for (const py::array& array : arrays) hold(array, {});
   }
   void add_result(std::shared_ptr<const double> value) { results_.push_back(std::move(value)); }
   void read_labels(const py::handle& given, std::vector<index_t>* labels, index_t classes) {
@@ -110,13 +112,13 @@ class Tape {
   // does not hold for it: nothing is written then.
   py::object run(const py::object& x_object, const py::object& y, const py::tuple& watched,
                  const py::tuple& names, const std::optional<Update>& update);
-  // The result of a pass, which `workspace` lends (None makes it anew), or True if it has none; None where this tape does
-  // not hold for it.
+  // The result of a pass, which `workspace` lends (None makes it anew), or True if it has none; None where this tape
+  // does not hold for it.
   py::object run_pass(const py::object& x_object, const py::object& dy_object,
                       const py::object& workspace, const py::tuple& watched);
 
  private:
-  void hold(const py::handle& object);
+  void hold(const py::handle& object, const std::vector<const void*>& asked);
   bool unmoved() const;
   bool holds(const py::array& x, const py::array& y) const;
   bool fit_targets(const py::array& x, const py::array& y) const;
@@ -138,7 +140,7 @@ class Tape {
   std::atomic<bool> runs_{false};
 };
 
-// One thread at a time: another one's step goes the long way, and has memory of its own.
+// One thread at a time: another one's step or pass goes the long way.
 class Turn {
  public:
   explicit Turn(std::atomic<bool>& taken) : taken_(taken), mine_(!taken.exchange(true)) {}
@@ -164,9 +166,11 @@ class Recording {
   Tape* const before_;
 };
 
-// A pass of layers, x to y or dy to dx, and the tape of it; None in its place where it cannot be repeated, what is
-// watched is not as it was, before and after, or another tape records in this thread, whose calls these are.
-py::tuple record_pass(const py::object& pass, const py::tuple& watched, const py::array& x,
+// A pass of layers, x to y or dy to dx, and the tape of it, which holds only while `arrays` are as they are, too; None
+// in its place where it cannot be repeated, what is watched is not as it was, before and after, or another tape records
+// in this thread, whose calls these are.
+py::tuple record_pass(const py::object& pass, const py::tuple& watched,
+                      const std::vector<py::array>& arrays, const py::array& x,
                       const std::optional<py::array>& dy);
 
 }  // namespace fastbn::bindings

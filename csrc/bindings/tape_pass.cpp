@@ -5,10 +5,12 @@
 
 namespace fastbn::bindings {
 
-py::tuple record_pass(const py::object& pass, const py::tuple& watched, const py::array& x,
+py::tuple record_pass(const py::object& pass, const py::tuple& watched,
+                      const std::vector<py::array>& arrays, const py::array& x,
                       const std::optional<py::array>& dy) {
   if (taping() || !unchanged(watched)) return py::make_tuple(pass(), py::none());
   auto tape = std::make_unique<Tape>(x, dy);
+  tape->watch(arrays);
   py::object result;
   {
     const Recording here(*tape);
@@ -20,7 +22,7 @@ py::tuple record_pass(const py::object& pass, const py::tuple& watched, const py
 }
 
 // Nothing that the calls use may be x or dy but for them.  The result of this pass is the caller's, and the tape does
-// not touch it again: it has each pass write its own.
+// not touch it again: it has each pass write its own, which every call that uses it has to ask for.
 void Tape::end_pass(const py::array& x, const std::optional<py::array>& dy,
                     const py::object& result) {
   passed_.reset();
@@ -30,10 +32,11 @@ void Tape::end_pass(const py::array& x, const std::optional<py::array>& dy,
   whole_ = is_ndarray(result) && is_contiguous(array);
   if (!whole_) return;
   made_ = Made{array.data(), array.dtype(), shape_of(array)};
-  const auto rest = std::remove_if(arrays_.begin(), arrays_.end(), [&](const Used& used) {
-    return used.array.data() == made_->taped;
+  const auto rest = std::stable_partition(arrays_.begin(), arrays_.end(), [&](const Used& used) {
+    return used.array.data() != made_->taped;
   });
-  whole_ = rest != arrays_.end();
+  whole_ = rest != arrays_.end() &&
+           std::all_of(rest, arrays_.end(), [](const Used& used) { return used.asked; });
   arrays_.erase(rest, arrays_.end());
 }
 

@@ -1,5 +1,7 @@
 #include "bindings/watched.h"
 
+#include <pybind11/critical_section.h>
+
 namespace fastbn::bindings {
 namespace {
 

@@ -1,7 +1,6 @@
 // Objects of Python that a tape watches: are they still what they were?
 #pragma once
 
-#include <pybind11/critical_section.h>
 #include <pybind11/pybind11.h>
 
 namespace fastbn::bindings {

@@ -98,11 +98,19 @@ def record(
     is what `step` returns, too.
     """
 
+def kernel_calls() -> int:
+    """How many kernel calls, which a tape could keep, this thread has made."""
+
 def record_pass(
-    pass_: Callable[[], Result], watched: Watched, x: Array, dy: Array | None = None
+    pass_: Callable[[], Result],
+    watched: Watched,
+    arrays: Sequence[Array],
+    x: Array,
+    dy: Array | None = None,
 ) -> tuple[Result, Tape | None]:
     """Call a forward of samples x, or a backward from dy, and keep its kernel calls.
 
+    The tape does not hold where `arrays`, beside those that the calls use, have become read-only.
     Returned is its result, an array or None, too.  No tape is where it cannot be repeated, where
     the objects of `watched` are not what they were, before and after, and where another tape
     records in this thread.

@@ -15,7 +15,7 @@ import fastbn
 from fastbn.layers import BatchNorm1d, Dropout, Flatten, Layer, Linear, ReLU, Sequential, Softmax
 from fastbn.layers.parameter import Parameter
 
-from .taped_nets import FEATURES, NETS, OUT, batch, pair, require_same
+from .taped_nets import FEATURES, NETS, OUT, Interrupted, batch, pair, require_same
 
 MORE_NETS: dict[str, Callable[[Any], list[Layer]]] = {
     **NETS,
@@ -126,6 +126,38 @@ def test_what_changes_counts(change: Callable[[Sequential], None]) -> None:
     for i in range(3, 7):
         infer(nets, batch(i)[0])
     assert tapes(nets[0]) == (change is not with_a_method)
+
+
+def test_frozen_parameters_that_move() -> None:
+    nets = nets_of("blocks")
+    for net in nets:
+        for p in net.parameters():
+            p.data.flags.writeable = False
+    for i in range(3):
+        infer(nets, batch(i)[0])
+    assert tapes(nets[0]) == 1
+    for net in nets:
+        Sequential(*net.layers[:3])
+        net.parameters()[0].data[...] = 1
+    for i in range(3, 6):
+        infer(nets, batch(i)[0])
+
+
+def test_kernels_of_a_finalizer_are_not_the_tapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    nets = nets_of("blocks")
+    other, (x, _) = Linear(FEATURES, OUT, rng=0), batch(9)
+    made: list[Any] = []
+    core = Interrupted("linear_batch_norm_inference", lambda: made.append(other.forward(x)))
+    monkeypatch.setattr("fastbn.layers.block._core", core)
+    for i in range(5):
+        core.armed = i == 1
+        got = nets[0].forward(batch(i)[0])
+        core.armed = False
+        require_same([got], [nets[1].forward(batch(i)[0])])
+        if i == 1:
+            made.append(made[0].copy())
+            other.weight.data[...] = 0  # the same call would make something else of it
+    require_same(made[:1], made[1:])
 
 
 def test_samples_of_many_forms() -> None:

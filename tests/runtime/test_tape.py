@@ -92,6 +92,66 @@ def test_what_spoils_a_tape(name: str) -> None:
     assert run(tape, x, y) is None
 
 
+ON_TAPE: dict[str, Callable[[Any, Any], Any]] = {
+    "softmax": lambda x, y: loss_of(_core.softmax(x), y),
+    "inference": lambda x, y: loss_of(fastbn.batch_norm(x, **statistics(x), training=False)[0], y),
+    "inference of a block": lambda x, y: loss_of(
+        _core.linear_batch_norm_inference(
+            x, np.eye(CLASSES, dtype=x.dtype), None, *statistics(x).values(), 1e-5, True
+        ),
+        y,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ON_TAPE)
+def test_what_is_on_a_tape(name: str) -> None:
+    x, y = batch(0)
+    tape = recorded(ON_TAPE[name], x, y)
+    assert tape.whole
+    for i in range(3):
+        x, y = batch(i)
+        assert run(tape, x, y) == ({"loss": ON_TAPE[name](x, y)}, False)
+
+
+WEIGHT = np.random.default_rng(0).standard_normal((CLASSES, ROWS)).astype(np.float32)
+PASSES: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "a product": (lambda x: _core.gemm(x, WEIGHT), True),
+    "two": (lambda x: _core.softmax(_core.activation_forward("relu", x)), True),
+    "no result": (lambda x: (_core.softmax(x), None)[1], True),
+    "a result of the samples": (lambda x: x, False),
+    "a result that no call is told of": (lambda x: _core.scale(x, 2.0), False),
+    "a result that a call reads unasked": (
+        lambda x: (y := _core.softmax(x), _core.linear_backward(x[:3] * 0, WEIGHT[:3], y))[0],
+        False,
+    ),
+    "a product of the samples with themselves, by another array": (
+        lambda x: _core.gemm(x[:CLASSES], x[:CLASSES]),
+        False,
+    ),
+    "a result that is no array": (lambda x: (_core.softmax(x), 1)[1], False),
+    "Fortran order": (lambda x: _core.softmax(x).T, False),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_passes(name: str) -> None:
+    make, repeats = PASSES[name]
+    _, tape = _core.record_pass(lambda: make(first), (), (), (first := batch(0)[0]))
+    assert (tape is not None) == repeats
+    if tape is None:
+        return
+    workspace = _core.Workspace()
+    for i in range(3):
+        x, _ = batch(i)
+        for made in (tape.run_pass(x, None, workspace, ()), tape.run_pass(x, None, None, ())):
+            expected = make(x)
+            assert made is True if expected is None else np.array_equal(made, expected)
+    assert tape.run_pass(x[1:], None, workspace, ()) is None
+    assert tape.run_pass(x, x, workspace, ()) is None
+    assert not tape.runs
+
+
 def test_an_exception_ends_the_recording() -> None:
     x, y = batch(0)
     with pytest.raises(ValueError, match="label"):

@@ -53,9 +53,11 @@ class Block:
 
     def forget(self) -> None:
         """Drop what the layers keep of the last training forward."""
-        self._ran = self._linear._saved = self._norm._saved = None  # what their `forget` does
+        self._ran = None
+        self._linear.forget()
+        self._norm.forget()
         if self._relu is not None:
-            self._relu._saved = None
+            self._relu.forget()
 
     # -- forward -------------------------------------------------------------------------------
 
@@ -100,10 +102,10 @@ class Block:
             norm._y,
             norm.num_batches_tracked,
         )
-        linear._saved, norm._saved = (x.shape, x), (cache, None if relu is None else "relu")
+        self._ran = ran = (x.shape, x), (cache, None if relu is None else "relu")
+        linear._saved, norm._saved = ran
         if relu is not None:
             relu._saved = y
-        self._ran = linear._saved, norm._saved
         return y
 
     def _norm_forward(self, z: Array, *, training: bool) -> Array:
@@ -117,7 +119,9 @@ class Block:
         linear, norm = self._linear, self._norm
         ran = self._ran
         if ran is None or linear._saved is not ran[0] or norm._saved is not ran[1]:
-            # Not fused, or a layer has been called alone since.
+            # Not fused, or a layer has been called alone since; or not at all: then nothing is
+            # written.
+            linear._recall(), norm._recall()
             return linear.backward(self._norm_backward(dy), need_dx=need_dx)
         (_, x), (cache, _) = ran
         dy = check_gradient(norm, dy, (len(x), linear.out_features))

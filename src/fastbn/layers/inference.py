@@ -12,7 +12,7 @@ a tape, which has the memory of what lies between the layers: others go by units
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from fastbn.layers.activation import Softmax
 from fastbn.layers.base import Layer
 from fastbn.layers.dropout import Dropout
 from fastbn.layers.fuse import Unit
-from fastbn.layers.taping import ALL_KERNELS, PAUSE, is_plain, watch_layers
+from fastbn.layers.taping import ALL_KERNELS, PAUSE, gradients, is_plain, watch_layers
 
 __all__ = ["Inference"]
 
@@ -33,11 +33,19 @@ _MOST_FORMS = 4  # of one sample and of a batch, for instance, in two dtypes
 _Form: TypeAlias = tuple[tuple[int, ...], np.dtype[Any]]
 
 
-class _Taped(NamedTuple):
+class _Taped:
     """A tape and what it holds for."""
 
-    tape: _core.Tape
-    watched: _core.Watched
+    __slots__ = ("has_run", "tape", "watched")
+
+    def __init__(self, tape: _core.Tape, watched: _core.Watched) -> None:
+        self.tape, self.watched, self.has_run = tape, watched, False
+
+    def run(self, x: Array) -> Array | None:
+        """Make a forward; None where the tape does not hold."""
+        y: Array | None = self.tape.run_pass(x, None, None, self.watched)
+        self.has_run = self.has_run or y is not None
+        return y
 
 
 class Inference:
@@ -47,51 +55,57 @@ class Inference:
         self._layers, self._units = layers, units
         self._repeats = all(type(layer) in _INFER for layer in layers)
         self._tapes: dict[_Form, _Taped] = {}
-        self._seen: set[_Form] = set()  # of samples that have come
+        self._seen: dict[_Form, int] = {}  # samples that have come, and their kernel calls
         self._pause = 0
 
     def forward(self, x: Array) -> Array:
         """All layers' forward."""
-        if type(x) is np.ndarray:
-            taped = self._tapes.get((x.shape, x.dtype))
-            if taped is not None:
-                y: Array | None = taped.tape.run_pass(x, None, None, taped.watched)
-                if y is not None:
-                    return y
-                if taped.tape.runs:  # in another thread
-                    return self._by_units(x)
-                self._tapes.pop((x.shape, x.dtype), None)
-            if self._recurs(x):
-                return self._record(x)
-        return self._by_units(x)
+        if type(x) is not np.ndarray or not self._repeats:
+            return self._by_units(x)
+        form = x.shape, x.dtype
+        taped = self._tapes.get(form)
+        if taped is not None:
+            y = taped.run(x)
+            if y is not None:
+                return y
+            if taped.tape.runs:  # in another thread
+                return self._by_units(x)
+            self._forget(form, taped)
+        if form in self._seen:
+            return self._record(x, form)
+        return self._first(x, form)
 
     def _by_units(self, x: Array) -> Array:
         for unit in self._units:
             x = unit.forward(x, training=False)
         return x
 
-    def _recurs(self, x: Array) -> bool:
-        """Whether samples of this form come again, and a tape is worth an attempt."""
-        if not self._repeats or x.ndim == 0 or not 0 < len(x) <= _MOST_ROWS:
-            return False
-        form = x.shape, x.dtype
-        if form not in self._seen:
-            if len(self._seen) >= _MOST_FORMS:
-                self._tapes, self._seen = {}, set()
-            self._seen.add(form)
-            return False
+    def _first(self, x: Array, form: _Form) -> Array:
+        """Go by units, and count the kernel calls: more are not the net's, but a finalizer's."""
+        before = _core.kernel_calls()
+        y = self._by_units(x)
         self._pause = max(0, self._pause - 1)
-        return self._pause == 0 and all(map(is_plain, self._layers))
-
-    def _record(self, x: Array) -> Array:
-        watched = watch_layers(self._layers, self._layers)
-        y, tape = _core.record_pass(lambda: self._by_units(x), watched, x)
-        if tape is None:
-            self._pause = PAUSE
-        else:
-            self._tapes[x.shape, x.dtype] = _Taped(tape, watched)
+        if x.ndim > 0 and 0 < len(x) <= _MOST_ROWS and self._pause == 0:
+            if len(self._seen) >= _MOST_FORMS:
+                self._tapes, self._seen = {}, {}
+            self._seen[form] = _core.kernel_calls() - before
         return y
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave tapes out of copies and pickles."""
-        return {**vars(self), "_tapes": {}, "_seen": set()}
+    def _record(self, x: Array, form: _Form) -> Array:
+        calls = self._seen[form]
+        if not all(type(layer) in _INFER and is_plain(layer) for layer in self._layers):
+            return self._by_units(x)
+        watched = watch_layers(self._layers, self._layers)
+        y, tape = _core.record_pass(lambda: self._by_units(x), watched, gradients(self._layers), x)
+        if tape is None or tape.calls != calls:
+            self._forget(form, None)
+        else:
+            self._tapes[form] = _Taped(tape, watched)
+        return y
+
+    def _forget(self, form: _Form, taped: _Taped | None) -> None:
+        """Start anew; what no tape repeats, or changes each time, is not worth another one soon."""
+        if taped is None or not taped.has_run:
+            self._pause = PAUSE
+        self._tapes.pop(form, None)
+        self._seen.pop(form, None)

@@ -93,7 +93,7 @@ class Linear(Layer):
         rows = x if x.ndim == 2 else as_rows(x)
         out = None
         if training:
-            self._saved = None
+            self.forget()
             out = self._y
         bias = None if self.bias is None else self.bias._data
         y = _core.gemm(rows, self.weight._data, out, 1.0, 0.0, False, False, bias, activation)

@@ -59,7 +59,11 @@ class Sequential(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Apply all layers; see `Layer.forward`."""
-        return self._passes.forward(x) if training else self._inference.forward(x)
+        if not training:
+            return self._inference.forward(x)
+        if type(self).forget is not Sequential.forget:
+            self.forget()  # what a subclass does then
+        return self._passes.forward(x) if training is True else self._passes.by_units(x, training)
 
     @overload
     def backward(self, dy: Array, *, need_dx: Literal[True] = True) -> Array: ...
@@ -72,7 +76,10 @@ class Sequential(Layer):
         With ``need_dx=False`` the way back ends at the first layer with parameters, which need not
         compute its dx either, and None is returned: what training needs.
         """
-        return self._passes.backward(dy, need_dx)
+        if not need_dx:
+            self.backward_parameters(dy)
+            return None
+        return self._passes.backward(dy, True)
 
     def backward_parameters(self, dy: Array) -> None:
         """``backward(dy, need_dx=False)``."""
@@ -95,9 +102,17 @@ class Sequential(Layer):
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the last training step and the tapes out of copies and pickles."""
+        state = super().__getstate__()
+        del state["_passes"], state["_inference"]
+        return state
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Gather copied parameters again, which stand alone; a shallow copy shares them."""
         self.__dict__.update(state)
+        self._passes = Passes(self.layers, self._units)
+        self._inference = Inference(self.layers, self._units)
         parameters = self.parameters()
         if len({id(parameter.place.data) for parameter in parameters}) > 1:
             gather(parameters)

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from fastbn import _core
+from fastbn.functional import Array
 from fastbn.layers.activation import GELU, LeakyReLU, ReLU, Sigmoid, Tanh
 from fastbn.layers.base import Layer
 from fastbn.layers.batchnorm import BatchNorm1d, BatchNorm2d
 from fastbn.layers.flatten import Flatten
 from fastbn.layers.linear import Linear
 
-__all__ = ["ALL_KERNELS", "PAUSE", "is_plain", "watch", "watch_layers"]
+__all__ = ["ALL_KERNELS", "PAUSE", "gradients", "is_plain", "watch", "watch_layers"]
 
 # Layers that do nothing in training but call kernels.  Exact types: a subclass may do more.
 ALL_KERNELS: frozenset[type[Layer]] = frozenset(
@@ -24,15 +25,24 @@ ALL_KERNELS: frozenset[type[Layer]] = frozenset(
 PAUSE = 100
 
 _METHODS = frozenset(("forward", "backward", "backward_parameters", "forget"))
-# Attributes that are a kernel's arguments.  An array of one number could change in place.
-_NUMBERS = ("eps", "momentum", "slope", "scale", "offset", "label_smoothing")
+# Attributes that are a kernel's arguments.  Other kinds, as an array of one, could change in place.
+_NUMBERS = (
+    "eps",
+    "momentum",
+    "virtual_batch_size",
+    "slope",
+    "scale",
+    "offset",
+    "label_smoothing",
+)
+_IMMUTABLE = (int, float, np.number, type(None))
 
 
 def is_plain(part: object) -> bool:
     """Whether a layer or loss has its class's methods, and numbers where kernels take them."""
     names = vars(part)
-    return not (
-        _METHODS & names.keys() or any(isinstance(names.get(n), np.ndarray) for n in _NUMBERS)
+    return not _METHODS & names.keys() and all(
+        isinstance(names.get(name), _IMMUTABLE) for name in _NUMBERS
     )
 
 
@@ -45,6 +55,14 @@ def watch(*objects: tuple[object, dict[str, Any]]) -> _core.Watched:
         (part, type(part), tuple(attributes), tuple(attributes.values()))
         for part, attributes in objects
     )
+
+
+def gradients(layers: Sequence[Layer]) -> list[Array]:
+    """Live gradients, which become read-only where parameters move, as their data do.
+
+    Of a forward they tell of frozen parameters, whose data were read-only before.
+    """
+    return [parameter.grad for layer in layers for parameter in layer.parameters()]
 
 
 def watch_layers(layers: Sequence[Layer], keepers: Sequence[Layer | None]) -> _core.Watched:
