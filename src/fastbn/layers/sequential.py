@@ -44,8 +44,9 @@ class Sequential(Layer):
     Notes
     -----
     A Linear with the BatchNorm1d after it, and a Linear or BatchNorm with the ReLU after it, run in
-    one kernel call, all three of them too (see `fuse`).  In training a forward or backward that
-    recurs is one call (see `passes`); results, and what the layers keep, are the same.
+    one kernel call, all three of them too (see `fuse`).  A forward or backward in training that
+    recurs is one call (see `passes`), as is inference for few samples (see `inference`); results,
+    and what the layers keep, are the same.
     """
 
     def __init__(self, *layers: Layer) -> None:
