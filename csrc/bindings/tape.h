@@ -7,10 +7,14 @@
 // updates its optimizer has made.  The way through layers and bindings takes 25 us where all of it is in cache, and 100
 // us where a batch has displaced it; that of the optimizer 15 to 50.
 //
+// A pass, which is a net's forward or backward in a loop of one's own, or its inference, has a tape likewise: x and dy
+// are its samples and targets, and it has a result besides, which is another array each time.
+//
 // While a tape records, in its thread, a binding hands its kernel call to perform(), which keeps it as well: also that
 // of a finalizer or a signal handler that Python runs meanwhile.  What could not be repeated spoils the tape: a kernel
 // that is called otherwise (Unlocked), an operand or a result that is copied.  What is no kernel call leaves no trace;
-// which layers make no other, and whether they are still what they were, is for Python to say (train/steady.py).
+// which layers make no other, how many they make, and whether they are still what they were, is for Python to say
+// (layers/taping.py, passes.py, inference.py, train/steady.py).
 #pragma once
 
 #include <functional>
