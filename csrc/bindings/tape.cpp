@@ -12,20 +12,23 @@ namespace {
 thread_local Tape* recording = nullptr;
 }  // namespace
 
-Recording::Recording(Tape& tape) : before_(std::exchange(recording, &tape)) {}
+// Without the collector, whose callbacks and finalizers could call kernels as well.
+Recording::Recording(Tape& tape)
+    : before_(std::exchange(recording, &tape)), collects_(PyGC_Disable() != 0) {}
 Recording::~Recording() {
   recording = before_;
+  if (collects_) PyGC_Enable();
 }
 
-// But for the samples and targets, which are each step's own.  A call that does not ask where they lie would read those
-// of the step that was taped.
+// The samples and targets are each step's own and are not held, but a call that does not ask where they lie would read
+// those of the step that was taped.  Those of a pass are these very objects: others may begin where they do.
 void Tape::hold(const py::handle& object, const std::vector<const void*>& asked) {
   if (!object || object.is_none()) return;
   if (!py::isinstance<py::array>(object)) {
     others_.push_back(py::reinterpret_borrow<py::object>(object));
     return;
   }
-  auto array = py::reinterpret_borrow<py::array>(object);
+  const auto array = py::reinterpret_borrow<py::array>(object);
   const bool asks = std::find(asked.begin(), asked.end(), array.data()) != asked.end();
   const auto is_of = [&](const std::optional<Form>& form) {
     return form && array.data() == form->taped;
@@ -36,9 +39,7 @@ void Tape::hold(const py::handle& object, const std::vector<const void*>& asked)
     whole_ = whole_ && asks;
     return;
   }
-  const Bounds bounds = bounds_of(array);
-  const bool writeable = array.writeable();
-  arrays_.push_back({std::move(array), bounds, writeable, asks});
+  arrays_.emplace_back(array, asks);
 }
 
 // Samples and targets may lie in nothing that a call writes.
@@ -55,7 +56,7 @@ bool Tape::apart_from_all(const py::array& x) const {
 // A parameter that moves leaves a read-only array behind.
 bool Tape::unmoved() const {
   return std::all_of(arrays_.begin(), arrays_.end(),
-                     [](const Used& used) { return used.array.writeable() == used.writeable; });
+                     [](const Used& used) { return used.is_unmoved(); });
 }
 
 // Targets that were the samples must be so again, since calls cannot tell which they read, and others must not have

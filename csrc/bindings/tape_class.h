@@ -45,8 +45,21 @@ struct Made {
 struct Used {
   py::array array;
   Bounds bounds;
+  const void* data;
+  py::ssize_t ndim;
   bool writeable;
   bool asked;  // whether the call asks where it lies
+
+  Used(const py::array& a, bool is_asked)
+      : array(a),
+        bounds(bounds_of(a)),
+        data(a.data()),
+        ndim(a.ndim()),
+        writeable(a.writeable()),
+        asked(is_asked) {}
+  bool is_unmoved() const {
+    return array.data() == data && array.ndim() == ndim && array.writeable() == writeable;
+  }
 };
 
 class Tape {
@@ -89,7 +102,7 @@ class Tape {
   }
   // The tape holds only while these arrays are as they are.
   void watch(const std::vector<py::array>& arrays) {
-    for (const py::array& array : arrays) hold(array, {});
+    for (const py::array& array : arrays) arrays_.emplace_back(array, false);
   }
   void add_result(std::shared_ptr<const double> value) { results_.push_back(std::move(value)); }
   void read_labels(const py::handle& given, std::vector<index_t>* labels, index_t classes) {
@@ -164,6 +177,7 @@ class Recording {
 
  private:
   Tape* const before_;
+  const bool collects_;
 };
 
 // A pass of layers, x to y or dy to dx, and the tape of it, which holds only while `arrays` are as they are, too; None

@@ -20,6 +20,24 @@ bool holds_the_same(const py::handle& dict, const py::handle& keys, const py::ha
   return true;
 }
 
+// The same of an object with slots alone.
+bool slots_are_the_same(const py::handle& object, const py::handle& keys,
+                        const py::handle& values) {
+  const py::ssize_t size = PyTuple_GET_SIZE(keys.ptr());
+  if (PyTuple_GET_SIZE(values.ptr()) != size) return false;
+  for (py::ssize_t i = 0; i < size; ++i) {
+    const py::object value = py::getattr(object, py::handle(PyTuple_GET_ITEM(keys.ptr(), i)));
+    if (value.ptr() != PyTuple_GET_ITEM(values.ptr(), i)) return false;
+  }
+  return true;
+}
+
+bool is_the_same(const py::handle& object, const py::handle& keys, const py::handle& values) {
+  if (PyDict_Check(object.ptr())) return holds_the_same(object, keys, values);
+  if (Py_TYPE(object.ptr())->tp_dictoffset == 0) return slots_are_the_same(object, keys, values);
+  return holds_the_same(attributes_of(object), keys, values);
+}
+
 }  // namespace
 
 py::dict attributes_of(const py::handle& object) {
@@ -38,10 +56,7 @@ bool unchanged(const py::tuple& watched) {
     if (!PyTuple_Check(keys.ptr()) || !PyTuple_Check(values.ptr()))
       throw py::type_error("keys and values that a tape watches are tuples");
     if (!py::type::handle_of(object).is(type)) return false;
-    const bool same = PyDict_Check(object.ptr())
-                          ? holds_the_same(object, keys, values)
-                          : holds_the_same(attributes_of(object), keys, values);
-    if (!same) return false;
+    if (!is_the_same(object, keys, values)) return false;
   }
   return true;
 }

@@ -88,10 +88,10 @@ class Block:
         x = check_input(linear, x, linear.in_features, axis=-1)
         y, cache = _core.linear_batch_norm(
             x,
-            linear.weight._data,
-            None if linear.bias is None else linear.bias._data,
-            None if norm.gamma is None else norm.gamma._data,
-            None if norm.beta is None else norm.beta._data,
+            linear.weight.data,
+            None if linear.bias is None else linear.bias.data,
+            None if norm.gamma is None else norm.gamma.data,
+            None if norm.beta is None else norm.beta.data,
             norm.running_mean,
             norm.running_var,
             norm.momentum,
@@ -128,16 +128,16 @@ class Block:
         return _core.linear_batch_norm_backward(
             dy,
             x,
-            linear.weight._data,
+            linear.weight.data,
             cache,
             need_dx,
             linear.bias is not None,
             linear._dx,
             norm._dx,
-            linear.weight._grad,
-            None if linear.bias is None else linear.bias._grad,
-            None if norm.gamma is None else norm.gamma._grad,
-            None if norm.beta is None else norm.beta._grad,
+            linear.weight.grad,
+            None if linear.bias is None else linear.bias.grad,
+            None if norm.gamma is None else norm.gamma.grad,
+            None if norm.beta is None else norm.beta.grad,
         )[0]
 
     def _norm_backward(self, dy: Array) -> Array:

@@ -22,7 +22,7 @@ from fastbn.layers.activation import Softmax
 from fastbn.layers.base import Layer
 from fastbn.layers.dropout import Dropout
 from fastbn.layers.fuse import Unit
-from fastbn.layers.taping import ALL_KERNELS, PAUSE, gradients, is_plain, watch_layers
+from fastbn.layers.taping import ALL_KERNELS, PAUSE, is_plain, live, watch_layers
 
 __all__ = ["Inference"]
 
@@ -58,30 +58,29 @@ class Inference:
         self._seen: dict[_Form, int] = {}  # samples that have come, and their kernel calls
         self._pause = 0
 
-    def forward(self, x: Array) -> Array:
-        """All layers' forward."""
-        if type(x) is not np.ndarray or not self._repeats:
-            return self._by_units(x)
+    def forward(self, x: Array, training: bool) -> Array:
+        """All layers' forward, with `training` as it is: a layer of one's own may know more."""
+        if type(x) is not np.ndarray or training is not False or not self._repeats:
+            return self._by_units(x, training)
         form = x.shape, x.dtype
         taped = self._tapes.get(form)
         if taped is not None:
             y = taped.run(x)
             if y is not None:
                 return y
-            if taped.tape.runs:  # in another thread
+            if taped.tape.runs or not x.flags.c_contiguous:  # in another thread, or just this once
                 return self._by_units(x)
             self._forget(form, taped)
-        if form in self._seen:
-            return self._record(x, form)
-        return self._first(x, form)
+        calls = self._seen.get(form)
+        return self._first(x, form) if calls is None else self._record(x, form, calls)
 
-    def _by_units(self, x: Array) -> Array:
+    def _by_units(self, x: Array, training: bool = False) -> Array:
         for unit in self._units:
-            x = unit.forward(x, training=False)
+            x = unit.forward(x, training=training)
         return x
 
     def _first(self, x: Array, form: _Form) -> Array:
-        """Go by units, and count the kernel calls: more are not the net's, but a finalizer's."""
+        """Go by units, and count the kernel calls: others next time are a signal handler's, say."""
         before = _core.kernel_calls()
         y = self._by_units(x)
         self._pause = max(0, self._pause - 1)
@@ -91,12 +90,12 @@ class Inference:
             self._seen[form] = _core.kernel_calls() - before
         return y
 
-    def _record(self, x: Array, form: _Form) -> Array:
-        calls = self._seen[form]
+    def _record(self, x: Array, form: _Form, calls: int) -> Array:
         if not all(type(layer) in _INFER and is_plain(layer) for layer in self._layers):
+            self._forget(form, None)
             return self._by_units(x)
         watched = watch_layers(self._layers, self._layers)
-        y, tape = _core.record_pass(lambda: self._by_units(x), watched, gradients(self._layers), x)
+        y, tape = _core.record_pass(lambda: self._by_units(x), watched, live(self._layers), x)
         if tape is None or tape.calls != calls:
             self._forget(form, None)
         else:
@@ -109,3 +108,7 @@ class Inference:
             self._pause = PAUSE
         self._tapes.pop(form, None)
         self._seen.pop(form, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave tapes out of copies and pickles."""
+        return {**vars(self), "_tapes": {}, "_seen": {}}

@@ -95,8 +95,8 @@ class Linear(Layer):
         if training:
             self.forget()
             out = self._y
-        bias = None if self.bias is None else self.bias._data
-        y = _core.gemm(rows, self.weight._data, out, 1.0, 0.0, False, False, bias, activation)
+        bias = None if self.bias is None else self.bias.data
+        y = _core.gemm(rows, self.weight.data, out, 1.0, 0.0, False, False, bias, activation)
         if training:
             self._saved = x.shape, rows
         return y if rows is x else y.reshape(*x.shape[:-1], self.out_features)
@@ -113,15 +113,15 @@ class Linear(Layer):
         """
         shape, rows = self._recall()
         dy = check_gradient(self, dy, (*shape[:-1], self.out_features))
-        bias = None if self.bias is None else self.bias._grad
+        bias = None if self.bias is None else self.bias.grad
         dx, _, _ = _core.linear_backward(
             dy if dy.ndim == 2 else as_rows(dy),
             rows,
-            self.weight._data,
+            self.weight.data,
             need_dx,
             bias is not None,
             self._dx,
-            self.weight._grad,
+            self.weight.grad,
             bias,
         )
         return dx if dx is None or len(shape) == 2 else dx.reshape(shape)

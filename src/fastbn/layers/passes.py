@@ -32,7 +32,7 @@ from fastbn.layers.batchnorm import BatchNorm1d
 from fastbn.layers.block import Block
 from fastbn.layers.fuse import Unit
 from fastbn.layers.linear import Linear
-from fastbn.layers.taping import ALL_KERNELS, PAUSE, gradients, is_plain, watch_layers
+from fastbn.layers.taping import ALL_KERNELS, PAUSE, is_plain, live, watch_layers
 
 __all__ = ["Passes"]
 
@@ -159,6 +159,10 @@ class Passes:
         for unit in self._units:
             unit.forget()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave tapes out of copies and pickles."""
+        return {**vars(self), "_taped": None, "_form": None}
+
     # -- by units ------------------------------------------------------------------------------
 
     def by_units(self, x: Array, training: bool) -> Array:
@@ -182,7 +186,7 @@ class Passes:
         return None
 
     def _counted(self, which: object, make: Callable[[], _Result]) -> _Result:
-        """Make a pass and count its kernel calls: more are not its own, but a finalizer's, say."""
+        """Make a pass and count its kernel calls: others next time are a signal handler's, say."""
         before = _core.kernel_calls()
         result = make()
         self._calls[which] = _core.kernel_calls() - before
@@ -205,7 +209,7 @@ class Passes:
         y, tape = _core.record_pass(
             lambda: self.by_units(x, True),
             watch_layers(self._layers, self._layers),
-            gradients(self._layers),
+            live(self._layers),
             x,
         )
         ends = _Ends.of(self._layers, self._units)

@@ -61,8 +61,8 @@ class Sequential(Layer):
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Apply all layers; see `Layer.forward`."""
         if not training:
-            return self._inference.forward(x)
-        if type(self).forget is not Sequential.forget:
+            return self._inference.forward(x, training)
+        if type(self).forget is not Sequential.forget or "forget" in vars(self):
             self.forget()  # what a subclass does then
         return self._passes.forward(x) if training is True else self._passes.by_units(x, training)
 
@@ -103,17 +103,9 @@ class Sequential(Layer):
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the last training step and the tapes out of copies and pickles."""
-        state = super().__getstate__()
-        del state["_passes"], state["_inference"]
-        return state
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Gather copied parameters again, which stand alone; a shallow copy shares them."""
         self.__dict__.update(state)
-        self._passes = Passes(self.layers, self._units)
-        self._inference = Inference(self.layers, self._units)
         parameters = self.parameters()
         if len({id(parameter.place.data) for parameter in parameters}) > 1:
             gather(parameters)

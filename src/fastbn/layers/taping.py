@@ -14,8 +14,9 @@ from fastbn.layers.base import Layer
 from fastbn.layers.batchnorm import BatchNorm1d, BatchNorm2d
 from fastbn.layers.flatten import Flatten
 from fastbn.layers.linear import Linear
+from fastbn.layers.parameter import Parameter
 
-__all__ = ["ALL_KERNELS", "PAUSE", "gradients", "is_plain", "watch", "watch_layers"]
+__all__ = ["ALL_KERNELS", "PAUSE", "is_plain", "live", "watch", "watch_layers"]
 
 # Layers that do nothing in training but call kernels.  Exact types: a subclass may do more.
 ALL_KERNELS: frozenset[type[Layer]] = frozenset(
@@ -39,10 +40,15 @@ _IMMUTABLE = (int, float, np.number, type(None))
 
 
 def is_plain(part: object) -> bool:
-    """Whether a layer or loss has its class's methods, and numbers where kernels take them."""
+    """Whether a layer or loss has its class's methods, and what kernels take is what it seems.
+
+    Numbers, and parameters of no subclass, whose arrays may be made anew each time.
+    """
     names = vars(part)
-    return not _METHODS & names.keys() and all(
-        isinstance(names.get(name), _IMMUTABLE) for name in _NUMBERS
+    return (
+        not _METHODS & names.keys()
+        and all(isinstance(names.get(name), _IMMUTABLE) for name in _NUMBERS)
+        and all(type(p) is Parameter for p in names.values() if isinstance(p, Parameter))
     )
 
 
@@ -57,20 +63,22 @@ def watch(*objects: tuple[object, dict[str, Any]]) -> _core.Watched:
     )
 
 
-def gradients(layers: Sequence[Layer]) -> list[Array]:
-    """Live gradients, which become read-only where parameters move, as their data do.
-
-    Of a forward they tell of frozen parameters, whose data were read-only before.
-    """
-    return [parameter.grad for layer in layers for parameter in layer.parameters()]
+def live(layers: Sequence[Layer]) -> list[Array]:
+    """All that kernels read of the layers' own: samples of a tape may not lie in it."""
+    parameters = [parameter.data for layer in layers for parameter in layer.parameters()]
+    return parameters + [array for layer in layers for array in layer.buffers()]
 
 
 def watch_layers(layers: Sequence[Layer], keepers: Sequence[Layer | None]) -> _core.Watched:
-    """Layers as they are; what `keepers` keep for backward, if anything, may be another."""
-    parts = []
+    """Layers as they are, and where their parameters lie.
+
+    What `keepers` keep for backward, if anything, may be another.
+    """
+    parts: list[tuple[object, dict[str, Any]]] = []
     for layer in layers:
         attributes = dict(vars(layer))
         if layer in keepers and "_saved" in attributes:
             attributes["_saved"] = ...
         parts.append((layer, attributes))
+        parts += [(p, {"_data": p.data, "_grad": p.grad}) for p in layer.parameters()]
     return watch(*parts)
