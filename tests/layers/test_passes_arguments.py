@@ -20,6 +20,7 @@ from .taped_nets import (
     NETS,
     OUT,
     ROWS,
+    MyReLU,
     batch,
     by_tape,
     pair,
@@ -27,10 +28,6 @@ from .taped_nets import (
     require_same,
     train,
 )
-
-
-class MyReLU(ReLU):
-    pass
 
 
 def test_batches_of_other_sizes() -> None:

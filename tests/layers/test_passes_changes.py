@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastbn.layers import Linear, ReLU, Sequential
+from fastbn.layers import Linear, Sequential
 from fastbn.layers.parameter import Parameter
 
 from .taped_nets import (
@@ -16,6 +16,7 @@ from .taped_nets import (
     NETS,
     OUT,
     Interrupted,
+    MyReLU,
     batch,
     by_tape,
     pair,
@@ -23,10 +24,6 @@ from .taped_nets import (
     require_same,
     train,
 )
-
-
-class MyReLU(ReLU):
-    pass
 
 
 def with_momentum(net: Sequential) -> None:
