@@ -10,7 +10,8 @@ namespace fastbn {
 using index_t = std::ptrdiff_t;
 
 constexpr index_t kPageBytes = 4096;
-constexpr int kRowsOfPairs = 12;  // of the highest tile of `pairs`: 24 accumulators
+constexpr int kMostRowsUpdated = 16;  // of gemm_updates.h
+constexpr int kRowsOfPairs = 12;      // of the highest tile of `pairs`: 24 accumulators
 
 // How the rows of a B that is read where it lies are asked for: asks_ahead().
 struct AsksAhead {
@@ -99,6 +100,9 @@ struct GemmKernels {
   // packed, its panels one after the other, each as many whole registers wide as share() gives it: of n
   // columns if B wraps, else of lead + n, the first without `lead` of them.
   void (*rows)(const GemmBlock<T>& block);
+  // The same of k >= 4, up to kMostRowsUpdated rows and any n by rank-4 updates of sums at `partial`, whose rows are
+  // whole registers long; no k is resumed or suspended.  Null of a target that has none.
+  void (*updates)(const GemmBlock<T>& block);
   // to[j * to_row + i] = from[i * from_row + j] for rows x cols of `from`
   void (*transpose)(index_t rows, index_t cols, const T* from, index_t from_row, T* to,
                     index_t to_row);

@@ -5,6 +5,7 @@
 #include "gemm/gemm_pack.h"
 #include "gemm/gemm_panel.h"
 #include "gemm/gemm_rows.h"
+#include "gemm/gemm_updates.h"
 #include "simd/vec.h"
 
 namespace fastbn {
@@ -47,6 +48,7 @@ constexpr GemmKernels<T> gemm_kernels() {
           kMostStepsByRows,
           &gemm_block<T>,
           &gemm_rows<T>,
+          kHasUpdates<T> ? &gemm_updates<T> : nullptr,
           &transpose_matrix<T>,
           &pack_b<T>,
           &pack_a<T>,

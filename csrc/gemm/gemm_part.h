@@ -113,7 +113,7 @@ class Part {
     g.alpha = options_.alpha, g.beta = options_.beta, g.relu = options_.relu;
     g.columns_of_rows = transposed_;
     g.c_row = c.row_stride;
-    g.partial_row = plan_.partial_c ? plan_.nc : c.row_stride;
+    g.partial_row = plan_.partial_c ? plan_.partial_row : c.row_stride;
     for (index_t i = 0; i < c.rows; i += plan_.mc) {
       g.m = std::min(plan_.mc, c.rows - i);
       const T* a_block = a.data + i * a.row_stride;
@@ -167,6 +167,7 @@ class Part {
     const int count =
         plan_.turn_b ? 1 : static_cast<int>((registers + plan_.vectors - 1) / plan_.vectors);
     if (plan_.by_rows) return by_rows(g, b, c, i, count);
+    if (plan_.by_updates) return by_updates(g, b, c, epilogue);
     const Passes passes(g.m, plan_.strip, count, plan_.group);
     const bool packs = packs_next(g, i), is_packed = i > 0 && !(plan_.takes_turns && count > 1);
     const index_t rows = g.m;
@@ -204,11 +205,20 @@ class Part {
     kern_.rows(g);
   }
 
+  // The same of a few rows that go by updates: one block of A has them all.
+  void by_updates(GemmBlock<T>& g, const Matrix<const T>& b, const Matrix<T>& c,
+                  const GemmColumns<T>& epilogue) const {
+    g.b = b.data, g.b_k = b.row_stride, g.n = c.cols;
+    g.c = c.data, g.columns = epilogue;
+    g.partial = partial_, g.partial_row = plan_.partial_row;
+    kern_.updates(g);
+  }
+
   // Where a panel's block of C lies, and its unfinished sums, from row i on.
   void set_c(GemmBlock<T>& g, const Matrix<T>& c, index_t i, const Panel& here,
              const GemmColumns<T>& epilogue) const {
     g.c = c.data + i * c.row_stride + here.begin;
-    g.partial = plan_.partial_c ? partial_ + i * plan_.nc + here.begin : g.c;
+    g.partial = plan_.partial_c ? partial_ + i * plan_.partial_row + here.begin : g.c;
     g.columns = transposed_ ? epilogue : from_column(epilogue, here.begin);
   }
 

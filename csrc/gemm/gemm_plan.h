@@ -48,8 +48,9 @@ struct Plan {
     before              // C row by row, or any other B whose rows are not contiguous
   };
   PackB pack_b;
-  bool turn_b;   // B's columns are contiguous: each row tile turns them as it goes
-  bool by_rows;  // C is computed in the order in which it lies: gemm_rows.h
+  bool turn_b;      // B's columns are contiguous: each row tile turns them as it goes
+  bool by_rows;     // C is computed in the order in which it lies: gemm_rows.h
+  bool by_updates;  // its few rows in the order in which B lies: gemm_updates.h
   bool pack_a;
   int vectors;  // registers to a panel, at most: the kernels' own number, or two: by_pairs_of_lines()
   AsksAhead asks;    // if B is read where it lies, by the first tile at least
@@ -66,6 +67,7 @@ struct Plan {
   bool partial_c;  // C cannot hold unfinished sums, since beta wants its old values at the end
   index_t kc, mc, nc, rows;
   index_t a_tile;  // of packed A
+  index_t partial_row;
   index_t a_elements, b_elements, c_elements, partial_elements;
 
   template <class T>
@@ -73,7 +75,7 @@ struct Plan {
        const Matrix<T>& c, const GemmOptions<T>& options, const Grid& grid) {
     choose_packing(kern, a, b, c, options, grid);
     choose_blocks(kern, b, c);
-    asks = asks_ahead(kern, b);
+    asks = by_updates ? asks_ahead_of_updates(b) : asks_ahead(kern, b);
     copy_c = c.col_stride != 1;
     partial_c = kc < a.cols && options.beta != T(0);
     // Rows per run: all, but where scratch for them grows with their number.
@@ -86,7 +88,10 @@ struct Plan {
         takes_turns ? places * kern.vectors * kern.width : rounded_up(lead + nc, kern.width);
     b_elements = pack_b == PackB::never ? 0 : packed_cols * kc;
     c_elements = copy_c ? rows * nc : 0;
-    partial_elements = partial_c ? rows * nc : 0;
+    // Rows of sums of updates, whole registers long, share no set of L1.
+    constexpr index_t kLine = 64 / sizeof(T);
+    partial_row = by_updates ? rounded_up(nc, kern.width) + kLine : nc;
+    partial_elements = partial_c || by_updates ? rows * partial_row : 0;
   }
 
   template <class T>
@@ -97,7 +102,7 @@ struct Plan {
   static index_t line(index_t elements) { return rounded_up(elements, 64); }
 
   // No plan for as many rows and steps and for as many columns or fewer needs more, if beta is 0: of fewer
-  // columns the blocks may be wider.
+  // columns the blocks may be wider.  (Sums of updates need less than the panels of a B that has them.)
   template <class T>
   static std::size_t most_bytes(const GemmKernels<T>& kern, const Matrix<const T>& a,
                                 const Matrix<T>& c) {
@@ -126,8 +131,11 @@ struct Plan {
     const index_t k = a.cols;
     lead = 0, wraps = false;
     by_rows = goes_by_rows(kern, c, k, options, grid);
+    by_updates = !by_rows && updates_pay(kern, b, c.rows);
     turn_b = !by_rows && turns(kern, b, c);
-    if (!by_rows && !turn_b && turns_first_tile(kern, b, c)) {
+    if (by_updates) {
+      pack_b = PackB::never;
+    } else if (!by_rows && !turn_b && turns_first_tile(kern, b, c)) {
       pack_b = PackB::turned_on_the_way;
     } else if (by_rows || (b.col_stride != 1 && !turn_b)) {
       pack_b = PackB::before;
@@ -145,7 +153,7 @@ struct Plan {
     // one another before the second panel needs them (512 x 512 x 1024: 60 GFLOP/s, packed 117; with 32
     // steps 87 and 100, with 16 89 and 87).  Packed A costs one pass and serves every panel.
     const bool dense = a.row_stride == 1 && std::abs(a.col_stride) * index_t{sizeof(T)} < kDense;
-    pack_a = !by_rows && !in_pieces(kern, c.rows) && !dense && k >= kLeastToPackA &&
+    pack_a = !by_rows && !by_updates && !in_pieces(kern, c.rows) && !dense && k >= kLeastToPackA &&
              c.rows > kern.mr && packs_columns(kern, a, c.cols);
     // The lines of such rows share a set of L1 with those that are read of B (1024 x 1024 at 12 rows: 62
     // GFLOP/s, packed 109; of eight rows packing lost as often as it won).
@@ -202,6 +210,16 @@ struct Plan {
     return b.rows * cols * index_t{sizeof(T)} <= most;
   }
 
+  // As many columns as half of L1 has sums of, in whole pairs of registers, shared out among near-equal blocks.
+  template <class T>
+  static index_t columns_of_updates(const GemmKernels<T>& kern, const Matrix<T>& c) {
+    constexpr index_t kSums =
+        16 * 1024;  // bytes: half and twice as much were 0.9 to 1.0 times as fast (Zen 3)
+    const index_t pair = 2 * kern.width;
+    const index_t most = std::min<index_t>(kSums / index_t{sizeof(T)} / c.rows, kern.nc);
+    return std::min(c.cols, rounded_up(balanced_step(c.cols, most / pair * pair), pair));
+  }
+
   template <class T>
   void choose_blocks(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
     const index_t k = b.rows, nr = kern.vectors * kern.width, size = sizeof(T);
@@ -221,6 +239,8 @@ struct Plan {
       // A last block of fewer columns than a register has lanes would take the slow way (there may be one from
       // some 32,000 doubles or 65,000 floats of a thread's part on: what is rounded up adds up).
       nc = std::min(nc, rounded_up(balanced_step(c.cols, kern.nc), kern.width));
+    } else if (by_updates) {
+      kc = k, nc = columns_of_updates(kern, c);
     } else if (pack_b == PackB::never) {
       // One row tile: B streams through once.
       const index_t tile = vectors < kern.vectors ? kRowsOfPairs : kern.mr;

@@ -36,13 +36,41 @@ bool starts_on_lines(const GemmKernels<T>& kern, const Matrix<const T>& b) {
   return b.row_stride % kern.width == 0 && past_boundary(kern, b) == 0;
 }
 
+// Whether a few rows of C go by rank-4 updates (gemm_updates.h): of a B that comes from beyond an L2 of 512 KiB and
+// whose rows crowd L1, so that no prefetcher follows a panel of it.
+//
+// One thread of Zen 3, beside tiles of four rows: 1024 x 1024, 2048 x 2048, 1024 x 2048, 512 x 4096 at 1, 2, 4 and 8
+// rows 2.1 to 2.7, 1.5 to 2.7, 1.1 to 1.5 and 1.1 to 1.8 times as fast, 512 x 512 1.4, 1.1 to 1.3, 0.9 to 1.0, 1.0 to
+// 1.3, 256 x 1024 at 2 and 8 1.4, 4096 x 512 1.0 to 1.7, 128 x 1024 1.07 to 1.6; doubles of 256 x 256 to 1024 x 1024
+// 1.0 to 2.9.  At 12 and 16 rows 1024 x 1024 1.02 to 1.5 and 0.92 to 1.35, 2048 x 2048 1.4 to 2.0, 512 x 512 0.9 to
+// 1.13, doubles 0.86 to 1.3.  (The lower figures are of a core shared with a neighbour, beside which a window holds less.)
+// Rows that do not crowd: 640 x 384, 784 x 256, 2048 x 320 and 1000 x 1000 at 8 rows 0.7 to 1.15.
+template <class T>
+bool updates_pay(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows) {
+  constexpr index_t kL2 = 512 * 1024, kLarge = 8 * kL2, kLeastSteps = 32, size = sizeof(T);
+  if (!kern.updates || b.col_stride != 1 || !crowds_l1(b) || b.rows < kLeastSteps) return false;
+  const index_t bytes = b.rows * b.cols * size;
+  const bool large = bytes >= kLarge && size == sizeof(float);
+  return bytes >= kL2 && rows <= (large ? kMostRowsUpdated : 2 * kern.mr);
+}
+
+// Tiles of four rows read B twice as often as those of eight: it pays sooner to pack it, the sooner the longer a panel
+// is beside L1, where packed rows follow one another.  One thread of Zen 3, packed beside unpacked, at 12, 16, 24, 32
+// and 48 rows: 784 x 128 1.1, 1.13, 1.26, 1.25, 1.38 times as fast, 640 x 384 0.98, 1.09, 1.15, 1.25, 1.25, 784 x 512
+// and 2048 x 320 0.95, 0.98, 1.05, 1.1, 1.15, 1000 x 1000 0.94, 0.96, 0.99, 1.0, 1.1; 200 x 256, 256 x 256, 300 x 200,
+// 400 x 400 and 512 x 784 0.82 to 0.94, 0.92 to 0.98, 0.95 to 0.98, 0.98 to 1.03, 1.02 to 1.05, 500 x 300 and 256 x
+// 128 at 24 1.05 to 1.09; 100 x 1000 0.9, 0.87, 0.92, 0.95, 0.98.  Doubles likewise.
+inline index_t most_unpacked_by_four(index_t k) {
+  constexpr index_t kShort = 128, kLong = 600;
+  return k < kShort ? 40 : k < kLong ? 28 : 12;
+}
+
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
 // saves are then not worth its stores, of which Zen 4 makes a 64-byte one in two cycles (at 16 rows 92 %
 // of what it is unpacked, at 96 rows 97 %).  Rows of B that are a multiple of a page apart share few
-// sets of the caches: sooner packed.  Tiles of four rows read B twice as often: they feel a multiple of half a page,
-// and packing pays from three tiles on (one thread of Zen 4 with AVX2: 1024 x 1024 at 9 and 16 rows 45 and 72
-// GFLOP/s unpacked, 56 and 79 packed, at 8 rows 67 and 59; 512 x 512 at 32 rows 94 and 99).  So is B whose
-// loads are across two cache lines: many of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
+// sets of the caches: sooner packed.  Tiles of four rows feel a multiple of half a page: packing pays from three tiles on
+// (one thread of Zen 4 with AVX2: 1024 x 1024 at 9 and 16 rows 45 and 72 GFLOP/s unpacked, 56 and 79 packed, at 8 rows
+// 67 and 59; 512 x 512 at 32 rows 94 and 99).  So is B whose loads are across two cache lines: many of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
 // those of the first of a few panels.
 //
 // A deep window hides loads across lines, up to six tiles (one thread of Emerald Rapids, unpacked beside packed: 300 x
@@ -77,11 +105,10 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
     if (spread || std::abs(b.row_stride) * size > kPageBytes) return 4 * kern.mr;
     return (whole_lines ? 6 : 5) * kern.mr;
   }
-  if (crosses) return 2 * kern.mr;
+  if (kern.mr == 4 && !crowds_l1(b)) return most_unpacked_by_four(b.rows);
+  if (kern.mr == 4 || crosses) return 2 * kern.mr;
   if (lead != 0 && !wraps && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
-  const index_t apart = b.row_stride * index_t{sizeof(T)};
-  if (kern.mr == 4 && apart % (kPageBytes / 2) == 0) return 2 * kern.mr;
-  if (apart % kPageBytes == 0) return 4 * kern.mr;
+  if (b.row_stride * index_t{sizeof(T)} % kPageBytes == 0) return 4 * kern.mr;
   return lead != 0 ? 8 * kern.mr : 12 * kern.mr;
 }
 
@@ -106,6 +133,15 @@ AsksAhead asks_ahead(const GemmKernels<T>& kern, const Matrix<const T>& b) {
   if (deep(kern)) return {crowds ? 8 : 16, false, crowds || span_of(b) > kL2OfDeep / 2};
   const bool far = std::abs(b.row_stride) * index_t{sizeof(T)} >= kFar;
   return {crowds && !far ? 32 : 16, crowds, false};
+}
+
+// Updates ask L2 for the next four rows of a B whose pages are more than the second TLB keeps, 2048 of them: 2048 x 2048
+// at 2 to 12 rows 1.07 to 1.3 times as fast.  Of a smaller one prefetchers do better (1024 x 1024 at 8 rows 0.9, 512 x
+// 512 0.95, 256 x 1024 0.85; Zen 3).
+template <class T>
+AsksAhead asks_ahead_of_updates(const Matrix<const T>& b) {
+  const bool asks = pages_of<T>(b.rows * b.cols, 1) > 2048;
+  return {asks ? 4 : 0, true, true};
 }
 
 // For more than one row tile, B that lies half a page or more from row to row is read where it lies in pieces of so

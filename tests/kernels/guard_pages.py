@@ -38,6 +38,8 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
     streams = ((200, 200, 1024), (200, 150, 1024)) if dtype == np.float32 else ((200, 150, 512),)
     # On deep cores, a B of more than half of 2 MiB, which is read by pairs of lines.
     pairs = ((m, 512 // np.dtype(dtype).itemsize, 2050) for m in (7, 9, 25))
+    # With registers of 32 bytes, rank-4 updates.
+    updates = ((m, 2048 // np.dtype(dtype).itemsize, 262) for m in (1, 7, 8))
     by_rows = itertools.product((64, 65), (49, 97, 208, 1040), (3, 17, 48))  # plain products
     turned = itertools.product(
         (1, 16, 17), (16, 17, 49), (4, 5, 6, 7, 11)
@@ -45,6 +47,7 @@ def check_gemm(dtype: Any, rng: np.random.Generator) -> None:
     every = [(s, False, None, None) for s in itertools.chain(small, large, packed)]
     every += [(s, True, None, None) for s in by_rows] + [(s, True, None, True) for s in turned]
     every += [(s, False, True, False) for s in packed_ahead]
+    every += [(s, False, None, False) for s in updates]
     deep = {*streams, *pairs}
     every += [(s, False, False, False) for s in deep]
     for (m, n, k), plain, turn_a, turn_b in every:

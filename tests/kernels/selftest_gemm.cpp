@@ -52,11 +52,22 @@ struct Memory {
   }
 };
 
+enum class RowsOfB { any, half_pages };
+
+// B of any layout, or of rows that are a multiple of half a page apart.
+template <class T>
+Memory<T> memory_of_b(Random& random, index_t k, index_t n, RowsOfB rows) {
+  constexpr index_t kHalfPage = 2048 / sizeof(T);
+  const bool any = rows == RowsOfB::any;
+  const bool by_columns = any && random.below(2);
+  return {random, k, n, by_columns, any ? index_t(random.below(3)) : kHalfPage - n % kHalfPage};
+}
+
 template <class T>
 void check_product(Report& report, Random& random, index_t m, index_t n, index_t k,
-                   bool plain = false) {
+                   bool plain = false, RowsOfB rows_of_b = RowsOfB::any) {
   const Memory<T> a(random, m, k, random.below(2), random.below(3));
-  const Memory<T> b(random, k, n, random.below(2), random.below(3));
+  const Memory<T> b = memory_of_b<T>(random, k, n, rows_of_b);
   const Memory<T> c(random, m, n, random.below(4) == 0, random.below(3), random.below(16));
   const std::vector<T> bias = random.values<T>(n), mean = random.values<T>(n),
                        scale = random.values<T>(n), shift = random.values<T>(n);
@@ -108,9 +119,10 @@ void check_product(Report& report, Random& random, index_t m, index_t n, index_t
 // A product in scratch of the size that is asked for, for as many columns or more, between rogue bytes: they
 // stay, and the bits are those of gemm().
 template <class T>
-void check_serial(Report& report, Random& random, index_t m, index_t n, index_t k) {
+void check_serial(Report& report, Random& random, index_t m, index_t n, index_t k,
+                  RowsOfB rows_of_b = RowsOfB::any) {
   const Memory<T> a(random, m, k, random.below(2), random.below(3));
-  const Memory<T> b(random, k, n, random.below(2), random.below(3));
+  const Memory<T> b = memory_of_b<T>(random, k, n, rows_of_b);
   const Memory<T> c(random, m, n, false, random.below(3));
   report.at(target() + " " + type_name<T>() + " serial_gemm " + std::to_string(m) + " x " +
             std::to_string(n) + " x " + std::to_string(k));
@@ -196,6 +208,13 @@ void test(Report& report) {
     check_serial<T>(report, random, 12, 100, 1024);  // rows of A a page apart
     // Blocks of rows that pack B anew, or strips that pass all its panels.
     check_serial<T>(report, random, 421, 50, 520);
+  }
+  // Rank-4 updates of registers of 32 bytes: with each rest of steps and of columns, and more than one block of them.
+  const index_t updates[][3] = {{1, 270, 520}, {4, 261, 521}, {8, 505, 530}, {7, 512, 259}};
+  for (const auto& s : updates) {
+    check_product<T>(report, random, s[0], s[1], s[2], true, RowsOfB::half_pages);
+    check_product<T>(report, random, s[0], s[1], s[2], false, RowsOfB::half_pages);
+    check_serial<T>(report, random, s[0], s[1], s[2], RowsOfB::half_pages);
   }
   for (const index_t rows : {0, 1, 31, 32, 33, 65}) {
     for (const index_t cols : {0, 1, 2, 3, 8, 15, 16, 17, 33}) {

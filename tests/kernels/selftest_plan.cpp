@@ -1,4 +1,6 @@
-// Which products a plan has read B by pairs of lines: no bit tells.
+// Which products a plan has read B by pairs of lines, or computes by updates: no bit tells.
+#include <cstdlib>
+
 #include "dispatch/dispatch.h"
 #include "gemm/gemm_plan.h"
 #include "runtime/cpu.h"
@@ -50,9 +52,45 @@ void check_pairs(Report& report, Core kind) {
   assume_core(std::nullopt);
 }
 
+struct UpdatedProduct {
+  index_t apart, bytes, rows;  // of B's rows, in bytes; of B; of C
+  bool floats, doubles;        // whether it goes by updates
+};
+
+constexpr index_t kKiB = 1024;
+constexpr UpdatedProduct kUpdated[] = {
+    {2048, 512 * kKiB, 1, true, true},     {2048, 512 * kKiB, 8, true, true},
+    {2048, 512 * kKiB, 9, false, false},   {2048, 510 * kKiB, 8, false, false},
+    {2112, 2048 * kKiB, 8, false, false},  {4096, 4096 * kKiB, 16, true, false},
+    {4096, 4096 * kKiB, 17, false, false}, {4096, 4092 * kKiB, 9, false, false},
+    {8192, 8192 * kKiB, 12, true, false},  {32768, 31 * 32 * kKiB, 4, false, false},
+    {-2048, 1024 * kKiB, 8, true, true},
+};
+
+template <class T>
+void check_updates(Report& report) {
+  static T memory[64];  // of which nothing is read
+  const GemmKernels<T>& kern = kernels<T>().gemm;
+  for (const UpdatedProduct& p : kUpdated) {
+    const index_t size = sizeof(T), cols = std::abs(p.apart) / size;
+    const index_t steps = p.bytes / std::abs(p.apart);
+    report.at("plan of " + std::to_string(p.rows) + " rows, B of " + std::to_string(p.bytes) +
+              " bytes, " + std::to_string(p.apart) + " apart");
+    const Matrix<const T> a{memory, p.rows, steps, steps, 1},
+        b{memory, steps, cols, p.apart / size, 1};
+    const Matrix<T> c{memory, p.rows, cols, cols, 1};
+    const Plan plan(kern, a, b, c, GemmOptions<T>{}, Grid{1, 1});
+    const bool may = kern.width * size == 32 && (size == sizeof(float) ? p.floats : p.doubles);
+    report.require(plan.by_updates == may, "by updates");
+    report.require(plan.bytes<T>() <= Plan::most_bytes(kern, a, c), "bytes");
+  }
+}
+
 }  // namespace
 
 void test_plan(Report& report) {
+  check_updates<float>(report);
+  check_updates<double>(report);
   for (const Core kind : {Core::half, Core::whole, Core::deep}) {
     check_pairs<float>(report, kind);
     check_pairs<double>(report, kind);
