@@ -71,22 +71,22 @@ FASTBN_INLINE void backward_apply_with(const BatchNormBlock<T>& g) {
          : backward_apply_as<T, Layout, kWeighted, kStream, false>(g);
 }
 
-// Whether `out` is written past the caches.  Where rows do not begin and end with a register's alignment, the lines
-// that two of them share are read before they are written: such rows must not be short.  Channels last, one head
-// serves all rows: they must begin alike.  With weights it never is: instances the fewer for what is rarely so large.
-constexpr index_t kLeastRow = 8;  // registers
+// Whether `out` is written past the caches: whole lines of it.  What two rows share of a line is read before it is
+// written: rows that do not begin and end with lines must not be short.  Where one head serves the rows of a strip they
+// must begin alike.  With weights it never is: instances the fewer for what is rarely so large.
+constexpr index_t kLeastRow = 8;  // lines
 
 template <class T>
 FASTBN_INLINE bool streams(const BatchNormBlock<T>& g, bool head_of_each_row) {
   if constexpr (!kStreamsPastCaches) return false;
-  constexpr index_t w = Vec<T>::kWidth;
-  const bool alike = g.out_row % w == 0;
-  const bool whole = alike && g.cols % w == 0 && columns_to_register(g.out) == 0;
-  return g.stream && (whole || ((alike || head_of_each_row) && g.cols >= kLeastRow * w));
+  constexpr index_t line = kLineOf<T>;
+  const bool alike = g.out_row % line == 0;
+  const bool whole = alike && g.cols % line == 0 && columns_to_line(g.out) == 0;
+  return g.stream && (whole || ((alike || head_of_each_row) && g.cols >= kLeastRow * line));
 }
 template <class T>
 FASTBN_INLINE bool streams(ChannelsLast<T>, const BatchNormBlock<T>& g) {
-  return streams(g, false);
+  return streams(g, kRowsAtOnce<T, true> == 1);
 }
 template <class T>
 FASTBN_INLINE bool streams(ChannelsFirst<T>, const BatchNormBlock<T>& g) {

@@ -74,28 +74,36 @@ struct ChannelsFirst {
 
 // ---- the way through the columns, channels last -----------------------------------------------
 
-// Columns before the first whole register of what is aligned to one.
 template <class T>
-FASTBN_INLINE index_t columns_to_register(const T* p) {
-  constexpr index_t w = Vec<T>::kWidth;
-  return (w - static_cast<index_t>(reinterpret_cast<std::uintptr_t>(p) / sizeof(T)) % w) % w;
+constexpr index_t kLineOf = kLineBytes / index_t{sizeof(T)};  // elements of a line
+
+// Columns before the first cache line.
+template <class T>
+FASTBN_INLINE index_t columns_to_line(const T* p) {
+  constexpr index_t line = kLineOf<T>;
+  const auto past = static_cast<index_t>(reinterpret_cast<std::uintptr_t>(p) / sizeof(T)) % line;
+  return (line - past) % line;
 }
 
-// Columns before the first cache line of rows that are `row` elements apart; 0 where they are not worth peeling.
+// The same of rows that are `row` elements apart; 0 where they are not worth peeling.
 template <class T>
-FASTBN_INLINE index_t columns_to_line(const T* p, index_t row, index_t cols) {
+FASTBN_INLINE index_t columns_to_peel(const T* p, index_t row, index_t cols) {
   constexpr index_t w = Vec<T>::kWidth;
-  if (w * index_t{sizeof(T)} < kLineBytes || row % w != 0 || cols < kLeastToPeel * w) return 0;
-  return columns_to_register(p);
+  if (w < kLineOf<T> || row % w != 0 || cols < kLeastToPeel * w) return 0;
+  return columns_to_line(p);
 }
 
-// body.run<V>(first column, the lanes of the last of V registers) for the columns of a block: `head` of them,
-// then some registers at a time.
+// body.run<V>(first column, the lanes of the last of V registers) for the columns of a block: `head` of them, less than
+// a line, then some registers at a time.
 template <class T, class Body>
 FASTBN_INLINE void for_each_columns(index_t cols, index_t head, Body body) {
   constexpr index_t w = Vec<T>::kWidth, step = w * kBatchNormColumns;
-  if (head > 0) body.template run<1>(0, FirstLanes<T>{static_cast<int>(head)});
-  index_t j = head;
+  index_t j = 0;
+  if constexpr (w < kLineOf<T>) {
+    for (; j + w <= head; j += w) body.template run<1>(j, AllLanes<T>{});
+  }
+  if (j < head) body.template run<1>(j, FirstLanes<T>{static_cast<int>(head - j)});
+  j = head;
   for (; j + step <= cols; j += step) body.template run<kBatchNormColumns>(j, AllLanes<T>{});
   if (const index_t last = cols - (j + step - w); last > 0) {  // what a head leaves of whole groups
     return body.template run<kBatchNormColumns>(j, FirstLanes<T>{static_cast<int>(last)});

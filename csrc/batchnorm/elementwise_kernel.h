@@ -15,9 +15,24 @@ namespace {
 // sets of L1 (16 x 1024: 7.2 us for inference, 4.9 with four).
 constexpr index_t kStripRows = 4;
 
-template <bool kStream, class T, class Lanes>
+// Past the caches whole lines must follow one another: stores of half a line, which registers of 32 bytes make, wait in
+// a buffer for the other half, and are written to memory as halves if other lines come first.  Row by row they do not.
+// (Zen 3, two threads, 16 to 64 MiB of x: strips of four rows, whose pairs of registers are whole lines or halves of
+// two, took 0.9 to 1.1 and 2 to 6 times as long as row by row, and of rows a page apart always 2 to 4 times.)
+template <class T, bool kStream>
+constexpr index_t kRowsAtOnce =
+    kStream && Vec<T>::kWidth * index_t{sizeof(T)} < kLineBytes ? 1 : kStripRows;
+
+// Whether V registers from a line's beginning on are whole lines.  What is less never goes past the caches: a line that
+// is stored to in both ways goes to memory and back (Zen 3, rows of 1 KiB that begin 48 bytes past a line: 7 GB/s, those
+// that begin on one 42).
+template <class T, int V, class Lanes>
+constexpr bool kWholeLines =
+    Vec<T>::kWidth == kLineOf<T> || (V * Vec<T>::kWidth % kLineOf<T> == 0 && !Lanes::kPartial);
+
+template <bool kStream, bool kWholeLine, class T, class Lanes>
 FASTBN_INLINE void put(T* p, Vec<T> v, Lanes lanes) {
-  if constexpr (kStream) {
+  if constexpr (kStream && kWholeLine) {
     lanes.stream(p, v);
   } else {
     lanes.store(p, v);
@@ -36,12 +51,12 @@ struct Normalize {
     return {Layout::coefficient(g.mean, j, lanes), Layout::coefficient(g.scale, j, lanes),
             Layout::coefficient(g.shift, j, lanes)};
   }
-  template <class Lanes>
+  template <bool kWholeLine, class Lanes>
   FASTBN_INLINE void element(index_t i, index_t j, Lanes lanes, const Channel& c) const {
     Vec<T> y = normalized(lanes.load(g.x + i * g.x_row + j), c.mean, c.scale, c.shift);
     if constexpr (kRelu) y = relu(y);
     if constexpr (kWeighted) y = where_counted(Layout::weight(g, i, j, lanes), y);
-    put<kStream>(g.out + i * g.out_row + j, y, lanes);
+    put<kStream, kWholeLine>(g.out + i * g.out_row + j, y, lanes);
   }
 };
 
@@ -65,7 +80,7 @@ struct Differentiate {
     }
     return c;
   }
-  template <class Lanes>
+  template <bool kWholeLine, class Lanes>
   FASTBN_INLINE void element(index_t i, index_t j, Lanes lanes, const Channel& c) const {
     const Vec<T> dy = lanes.load(g.dy + i * g.dy_row + j);
     Vec<T> x = Vec<T>::zero();
@@ -80,7 +95,7 @@ struct Differentiate {
       dx = c.scale * masked;
     }
     if constexpr (kWeighted) dx = where_counted(Layout::weight(g, i, j, lanes), dx);
-    put<kStream>(g.out + i * g.out_row + j, dx, lanes);
+    put<kStream, kWholeLine>(g.out + i * g.out_row + j, dx, lanes);
   }
 };
 
@@ -99,6 +114,7 @@ struct ElementwiseStrip {
   template <int V, class Lanes>
   FASTBN_INLINE void run(index_t j, Lanes last) const {
     constexpr index_t w = Vec<T>::kWidth;
+    constexpr bool kWholeLine = kWholeLines<T, V, Lanes>;
     typename Pass::Channel c[V];
     FASTBN_UNROLL
     for (int v = 0; v < V - 1; ++v) c[v] = pass.channel(j + v * w, AllLanes<T>{});
@@ -106,12 +122,14 @@ struct ElementwiseStrip {
     const BatchNormBlock<T>& g = pass.g;
     for (index_t i = begin; i < end; ++i) {
       if (g.ahead) {
-        if (Pass::kReadsX) ask_for<V>(g.x + (i + kStripRows) * g.x_row + j);
-        if (Pass::kReadsGradient) ask_for<V>(g.dy + (i + kStripRows) * g.dy_row + j);
+        constexpr index_t kNext = kRowsAtOnce<T, Pass::kStreams>;
+        if (Pass::kReadsX) ask_for<V>(g.x + (i + kNext) * g.x_row + j);
+        if (Pass::kReadsGradient) ask_for<V>(g.dy + (i + kNext) * g.dy_row + j);
       }
       FASTBN_UNROLL
-      for (int v = 0; v < V - 1; ++v) pass.element(i, j + v * w, AllLanes<T>{}, c[v]);
-      pass.element(i, j + (V - 1) * w, last, c[V - 1]);
+      for (int v = 0; v < V - 1; ++v)
+        pass.template element<kWholeLine>(i, j + v * w, AllLanes<T>{}, c[v]);
+      pass.template element<kWholeLine>(i, j + (V - 1) * w, last, c[V - 1]);
     }
   }
 };
@@ -120,25 +138,34 @@ struct ElementwiseStrip {
 // order and the coefficients are loaded once for each strip.
 template <class T, class Pass>
 FASTBN_INLINE void elementwise_last(const BatchNormBlock<T>& g, const Pass& pass) {
-  const index_t head =
-      Pass::kStreams ? columns_to_register(g.out) : columns_to_line(g.out, g.out_row, g.cols);
-  for (index_t i = 0; i < g.rows; i += kStripRows) {
-    const index_t end = std::min(g.rows, i + kStripRows);
+  constexpr index_t kRows = kRowsAtOnce<T, Pass::kStreams>;
+  const index_t peeled = columns_to_peel(g.out, g.out_row, g.cols);
+  for (index_t i = 0; i < g.rows; i += kRows) {
+    const index_t end = std::min(g.rows, i + kRows);
+    const index_t head = Pass::kStreams ? columns_to_line(g.out + i * g.out_row) : peeled;
     for_each_columns<T>(g.cols, head, ElementwiseStrip<T, Pass>{pass, i, end});
   }
 }
 
 template <class T, class Pass>
 FASTBN_INLINE void elementwise_first(const BatchNormBlock<T>& g, const Pass& pass) {
+  constexpr index_t w = Vec<T>::kWidth, line = kLineOf<T>;
   for (index_t i = 0; i < g.rows; ++i) {
     const typename Pass::Channel c = pass.channel(i * g.channel_step, AllLanes<T>{});
+    const auto part_of_line = [&](index_t from, index_t end) FASTBN_INLINE_LAMBDA {
+      for_each_vector<T>(end - from, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
+        pass.template element<false>(i, from + j, lanes, c);
+      });
+    };
     const T* const out = g.out + i * g.out_row;
-    const index_t head = Pass::kStreams ? std::min(columns_to_register(out), g.cols)
-                                        : columns_to_line(out, /*row=*/0, g.cols);
-    if (head > 0) pass.element(i, 0, FirstLanes<T>{static_cast<int>(head)}, c);
-    for_each_vector<T>(g.cols - head, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
-      pass.element(i, head + j, lanes, c);
-    });
+    index_t j = Pass::kStreams ? std::min(columns_to_line(out), g.cols)
+                               : columns_to_peel(out, /*row=*/0, g.cols);
+    part_of_line(0, j);
+    for (; j + line <= g.cols; j += line) {
+      FASTBN_UNROLL
+      for (index_t r = 0; r < line; r += w) pass.template element<true>(i, j + r, AllLanes<T>{}, c);
+    }
+    part_of_line(j, g.cols);
   }
 }
 

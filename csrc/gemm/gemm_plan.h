@@ -205,7 +205,8 @@ struct Plan {
 
   // Whether B may be packed once for each block of rows.
   template <class T>
-  bool repacks(const Matrix<const T>& b, index_t cols) const {
+  bool repacks(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t cols) const {
+    if (has_small_l2(kern)) return false;
     const index_t most = pack_b == PackB::on_the_way ? kMostRepacked : kMostRepacked / 2;
     return b.rows * cols * index_t{sizeof(T)} <= most;
   }
@@ -226,7 +227,7 @@ struct Plan {
     takes_turns = a_streams = false;
     kc = balanced_step(k, pack_a ? kern.kc / 2 : kern.kc);
     packs_next = pack_b == PackB::on_the_way && kc > kMostStepsHalved &&
-                 (pack_a || !double_pumped(kern) || !repacks(b, c.cols));
+                 (pack_a || !double_pumped(kern) || !repacks(kern, b, c.cols));
     mc = rounded_up(balanced_step(c.rows, kern.mc), kern.mr);
     nc = std::min<index_t>(c.cols, kern.nc);
     if (by_rows) {
@@ -249,10 +250,11 @@ struct Plan {
       kc = balanced_step(k, kPieceOfPanel), nc = nr;
     } else if (!pack_a) {
       // In blocks of A that stay in L2, or if each of them would have to pack too large a B anew, all at once.
-      const index_t rows = kLargestA / std::max<index_t>(1, kc * size);
-      const bool repacks_b = repacks(b, c.cols) ||
+      const index_t largest_a = has_small_l2(kern) ? kLargestAOfSmallL2 : kLargestA;
+      const index_t rows = largest_a / std::max<index_t>(1, kc * size);
+      const bool repacks_b = repacks(kern, b, c.cols) ||
                              (pack_b != PackB::before && repacks_any(kern, c.rows, kc, packs_next));
-      a_streams = c.rows * k * size > kLargestA &&
+      a_streams = c.rows * k * size > largest_a &&
                   (!repacks_b || streams_a(kern, c.rows, kc, c.cols, packs_next));
       mc = a_streams ? c.rows : balanced_step(c.rows, std::max<index_t>(kern.mr, rows));
       mc = rounded_up(mc, kern.mr);

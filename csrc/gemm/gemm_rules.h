@@ -40,6 +40,12 @@ bool deep(const GemmKernels<T>& kern) {
 
 constexpr index_t kL2OfDeep = 2 << 20;  // bytes, of the least one
 
+// Whether L2 is of 256 or 512 KiB, as of CPUs whose registers are of 32 bytes at most: Haswell to Skylake, Zen to Zen 3.
+template <class T>
+bool has_small_l2(const GemmKernels<T>& kern) {
+  return kern.width * index_t{sizeof(T)} == 32;
+}
+
 // The bytes that B's rows span, with what lies between them.  Of an L2 of 2 MiB and 16 ways each 128 KiB of it take a
 // way, however few columns of it are read.
 template <class T>
@@ -68,6 +74,11 @@ constexpr index_t kLargestA = 768 * 1024;
 // 640 1.01 to 1.06, with a bias k = 16 to 128 at 2048 to 16384 rows 0.95 to 1.19; 960 x 960 0.93, 1024 x 1024 at 1024
 // rows 0.95; on two threads 1.01 in the mean).  Half as many where packing turns it (NT 784 x 256 1.02 to 1.04, 768 x
 // 768 0.97).  Not measured on Zen 5 and Ice Lake.
+//
+// Where L2 is small B is packed once whatever it costs A: one thread of Zen 3, A of more than 256 KiB from L3 for each
+// panel of B, beside blocks as above: 512 x 512 at 512 and 1024 rows 1.00 and 1.04 times as fast, 784 x 256 at 256 to
+// 1024 1.02 to 1.04, 300 x 200 at 720 1.03, 1024 and 2048 cubed 0.99 to 1.00, NT 0.99 to 1.04.
+constexpr index_t kLargestAOfSmallL2 = 256 * 1024;
 constexpr index_t kMostRepacked = 2304 * 1024;
 // A deep window fetches A from L3 beside its multiply-adds for less than turning B anew costs, while L2 has room for
 // most of A, or where a block would be few of its long rows: streams_a().  In bytes.
