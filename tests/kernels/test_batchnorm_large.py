@@ -25,6 +25,7 @@ SHAPES = [
     ((3, 30, 31), 1),
     ((16, 5, 5), 1),
     ((3, 4, 160), -1),
+    ((3, 4, 163), -1),
 ]
 
 
@@ -56,7 +57,7 @@ class Result:
         return all((np.ascontiguousarray(a).view(np.uint8) == ROGUE).all() for a in self._around)
 
 
-@pytest.mark.parametrize("past", [0, 16])
+@pytest.mark.parametrize("past", [0, 16, 40])
 @pytest.mark.parametrize("activation", [None, "relu"])
 @pytest.mark.parametrize(("sample", "axis"), SHAPES)
 def test_large_results_have_the_bits_of_small_ones(
