@@ -24,8 +24,8 @@ constexpr index_t kRowsAtOnce =
     kStream && Vec<T>::kWidth * index_t{sizeof(T)} < kLineBytes ? 1 : kStripRows;
 
 // Whether V registers from a line's beginning on are whole lines.  What is less never goes past the caches: a line that
-// is stored to in both ways goes to memory and back (Zen 3, rows of 1 KiB that begin 48 bytes past a line: 7 GB/s, those
-// that begin on one 42).
+// is stored to in both ways goes to memory and back (Zen 3, rows of 1 KiB that begin 48 bytes past a line: 7 GB/s, on
+// one 42).
 template <class T, int V, class Lanes>
 constexpr bool kWholeLines =
     Vec<T>::kWidth == kLineOf<T> || (V * Vec<T>::kWidth % kLineOf<T> == 0 && !Lanes::kPartial);

@@ -43,8 +43,8 @@ bool starts_on_lines(const GemmKernels<T>& kern, const Matrix<const T>& b) {
 // rows 2.1 to 2.7, 1.5 to 2.7, 1.1 to 1.5 and 1.1 to 1.8 times as fast, 512 x 512 1.4, 1.1 to 1.3, 0.9 to 1.0, 1.0 to
 // 1.3, 256 x 1024 at 2 and 8 1.4, 4096 x 512 1.0 to 1.7, 128 x 1024 1.07 to 1.6; doubles of 256 x 256 to 1024 x 1024
 // 1.0 to 2.9.  At 12 and 16 rows 1024 x 1024 1.02 to 1.5 and 0.92 to 1.35, 2048 x 2048 1.4 to 2.0, 512 x 512 0.9 to
-// 1.13, doubles 0.86 to 1.3.  (The lower figures are of a core shared with a neighbour, beside which a window holds less.)
-// Rows that do not crowd: 640 x 384, 784 x 256, 2048 x 320 and 1000 x 1000 at 8 rows 0.7 to 1.15.
+// 1.13, doubles 0.86 to 1.3.  (The lower figures are of a core that a neighbour shared, beside whom a window holds
+// less.)  Rows that do not crowd: 640 x 384, 784 x 256, 2048 x 320 and 1000 x 1000 at 8 rows 0.7 to 1.15.
 template <class T>
 bool updates_pay(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows) {
   constexpr index_t kL2 = 512 * 1024, kLarge = 8 * kL2, kLeastSteps = 32, size = sizeof(T);
@@ -68,10 +68,10 @@ inline index_t most_unpacked_by_four(index_t k) {
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
 // saves are then not worth its stores, of which Zen 4 makes a 64-byte one in two cycles (at 16 rows 92 %
 // of what it is unpacked, at 96 rows 97 %).  Rows of B that are a multiple of a page apart share few
-// sets of the caches: sooner packed.  Tiles of four rows feel a multiple of half a page: packing pays from three tiles on
-// (one thread of Zen 4 with AVX2: 1024 x 1024 at 9 and 16 rows 45 and 72 GFLOP/s unpacked, 56 and 79 packed, at 8 rows
-// 67 and 59; 512 x 512 at 32 rows 94 and 99).  So is B whose loads are across two cache lines: many of them (300 x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or
-// those of the first of a few panels.
+// sets of the caches: sooner packed.  Tiles of four rows feel a multiple of half a page: packing pays from three of them
+// on (one thread of Zen 4 with AVX2: 1024 x 1024 at 9 and 16 rows 45 and 72 GFLOP/s unpacked, 56 and 79 packed, at 8
+// rows 67 and 59; 512 x 512 at 32 rows 94 and 99).  So is B whose loads are across two cache lines: many of them (300 x
+// 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or those of the first of a few panels.
 //
 // A deep window hides loads across lines, up to six tiles (one thread of Emerald Rapids, unpacked beside packed: 300 x
 // 200 at 24 and 40 rows 1.05 and 1.10, 784 x 256 at 24, 40, 64 and 96 1.08, 1.05, 0.92, 0.89).  Of a B that L2 does not
@@ -135,9 +135,9 @@ AsksAhead asks_ahead(const GemmKernels<T>& kern, const Matrix<const T>& b) {
   return {crowds && !far ? 32 : 16, crowds, false};
 }
 
-// Updates ask L2 for the next four rows of a B whose pages are more than the second TLB keeps, 2048 of them: 2048 x 2048
-// at 2 to 12 rows 1.07 to 1.3 times as fast.  Of a smaller one prefetchers do better (1024 x 1024 at 8 rows 0.9, 512 x
-// 512 0.95, 256 x 1024 0.85; Zen 3).
+// Updates ask L2 for the next four rows of a B whose pages are more than the second TLB keeps, 2048 of them: 2048 x
+// 2048 at 2 to 12 rows 1.07 to 1.3 times as fast.  Of a smaller one prefetchers do better (1024 x 1024 at 8 rows 0.9,
+// 512 x 512 0.95, 256 x 1024 0.85; Zen 3).
 template <class T>
 AsksAhead asks_ahead_of_updates(const Matrix<const T>& b) {
   const bool asks = pages_of<T>(b.rows * b.cols, 1) > 2048;
