@@ -11,7 +11,7 @@ from fastbn import _core
 from . import guard_pages
 from .arrays import bits, normal
 from .batchnorm_checks import SMALL, parameters
-from .memory import LAYOUTS, ROGUE, WRITABLE, Padded
+from .memory import LAYOUTS, ROGUE, WRITABLE, Padded, at_offset
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -49,6 +49,31 @@ def test_surroundings_of_the_results_are_untouched(target, dtype, rng, shape, ax
     _core.batch_norm_backward(dy, cache, out=dx.view, dgamma=dgamma.view, dbeta=dbeta.view)
     assert all(padded.is_intact() for padded in (out, dx, mean, var, dgamma, dbeta))
     assert bits(x) == bits(kept)
+
+
+@pytest.mark.parametrize("columns", [0, 1, 3, 8])
+def test_rows_half_a_page_apart(target, dtype, rng, columns):
+    """They begin with columns before a line where those of other distances do not."""
+    half_page = 2048 // np.dtype(dtype).itemsize
+
+    shape = 70, half_page - columns
+
+    def among_nan(values, apart, offset):
+        whole = at_offset(np.full((len(values), apart), np.nan, dtype), offset)
+        whole[:, : shape[1]] = values
+        return whole
+
+    x, dy = normal(rng, *shape, dtype=dtype), normal(rng, *shape, dtype=dtype)
+    p = parameters(rng, shape[1], dtype)
+    results = []
+    for apart, offset in ((half_page + 3, 0), *((half_page, past) for past in (0, 8, 16, 48, 56))):
+        arrays = [among_nan(values, apart, offset) for values in (x, dy, x, dy)]
+        x_here, dy_here, out, dx = (whole[:, : shape[1]] for whole in arrays)
+        _, cache = _core.batch_norm(x_here, **p, training=True, activation="relu", out=out)
+        _, *sums = _core.batch_norm_backward(dy_here, cache, out=dx)
+        results.append([bits(values) for values in (out, dx, *sums)])
+        assert all(np.isnan(whole[:, shape[1] :]).all() for whole in arrays)
+    assert all(result == results[0] for result in results)
 
 
 @pytest.mark.parametrize(("shape", "axis"), SMALL)
