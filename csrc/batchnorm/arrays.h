@@ -15,10 +15,11 @@ double bytes_of(const ChannelView<T>& v) {
 }
 
 // Where a thread reads more than L2 keeps and a part of L3, the elementwise passes ask for their next strip.  They go
-// through four rows to and fro, 256 bytes of each in turn, in which prefetchers see no stream if a row is more than
-// that and less than a page; four rows of a page or more are four streams.  (Zen 5, two threads, 65536 x 256, without
-// and with it in turn: forward 1.3 times as fast, backward 1.4, inference 1.8; where L3 has all, 0.90 to 0.95.  Row by
-// row, memory is read as well, but each load of a coefficient serves one row: 0.7 to 0.8 where L3 has all.)
+// (but for the ones of kRowsAtOnce) through four rows to and fro, 256 bytes of each in turn, in which prefetchers see
+// no stream if a row is more than that and less than a page; four rows of a page or more are four streams.  (Zen 5, two
+// threads, 65536 x 256, without and with it in turn: forward 1.3 times as fast, backward 1.4, inference 1.8; where L3
+// has all, 0.90 to 0.95.  Row by row, memory is read as well, but each load of a coefficient serves one row: 0.7 to 0.8
+// where L3 has all.)
 //
 // Channels first, the sums of a channel ask for the next one's: its rows, an image of each sample, are as short and lie
 // far apart.  (Of x that is in no cache, backward 32 x 512 x 14 x 14 1.2 times as fast, 64 x 128 x 16 x 16 1.1 to 1.3,

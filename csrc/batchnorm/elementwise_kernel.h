@@ -147,25 +147,33 @@ FASTBN_INLINE void elementwise_last(const BatchNormBlock<T>& g, const Pass& pass
   }
 }
 
+// Columns [from, end) of a row of one channel, register by register.
+template <class T, class Pass>
+FASTBN_INLINE void elementwise_row(const Pass& pass, const typename Pass::Channel& c, index_t i,
+                                   index_t from, index_t end) {
+  for_each_vector<T>(end - from, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
+    pass.template element<kWholeLines<T, 1, decltype(lanes)>>(i, from + j, lanes, c);
+  });
+}
+
 template <class T, class Pass>
 FASTBN_INLINE void elementwise_first(const BatchNormBlock<T>& g, const Pass& pass) {
   constexpr index_t w = Vec<T>::kWidth, line = kLineOf<T>;
   for (index_t i = 0; i < g.rows; ++i) {
     const typename Pass::Channel c = pass.channel(i * g.channel_step, AllLanes<T>{});
-    const auto part_of_line = [&](index_t from, index_t end) FASTBN_INLINE_LAMBDA {
-      for_each_vector<T>(end - from, [&](index_t j, auto lanes) FASTBN_INLINE_LAMBDA {
-        pass.template element<false>(i, from + j, lanes, c);
-      });
-    };
     const T* const out = g.out + i * g.out_row;
     index_t j = Pass::kStreams ? std::min(columns_to_line(out), g.cols)
                                : columns_to_peel(out, /*row=*/0, g.cols);
-    part_of_line(0, j);
-    for (; j + line <= g.cols; j += line) {
-      FASTBN_UNROLL
-      for (index_t r = 0; r < line; r += w) pass.template element<true>(i, j + r, AllLanes<T>{}, c);
+    elementwise_row<T>(pass, c, i, 0, j);
+    if constexpr (Pass::kStreams && w < line) {
+      for (; j + line <= g.cols; j += line) {
+        FASTBN_UNROLL
+        for (index_t r = 0; r < line; r += w) {
+          pass.template element<true>(i, j + r, AllLanes<T>{}, c);
+        }
+      }
     }
-    part_of_line(j, g.cols);
+    elementwise_row<T>(pass, c, i, j, g.cols);
   }
 }
 

@@ -67,7 +67,7 @@ void transpose_matrix(index_t rows, index_t cols, const T* from, index_t from_ro
     // The last rows with so many before them as make a square, which are written twice, where a store of some lanes
     // takes longer: 12 cycles on Zen to Zen 3 (TN 128 x 10 with k = 16, 32 and 64 1.37, 1.26 and 1.17 times as fast,
     // 256 x 20 with 64 1.19).
-    if (Vec<T>::kGroup == 0 && rows > w && rows - i < w) i = rows - w;
+    if (w * index_t{sizeof(T)} == 32 && rows > w && rows - i < w) i = rows - w;
     const int height = static_cast<int>(rows - i < w ? rows - i : w);
     for_each_vector<T>(cols, [&](index_t j, auto lanes) {
       const int width = static_cast<int>(cols - j < w ? cols - j : w);

@@ -26,9 +26,9 @@ void tiles(const GemmBlock<T>& block, Lanes last) {
   const index_t tall = plain || !linear ? kGemmRows : crowded ? kTallWhereCrowded<V> : kTallRows<V>;
   const bool halves = kMayHalve<T, V> && g.half_tiles && (!g.b_streams || g.pack_to);
   const bool asks = g.b_streams && !g.pack_to && g.asks.by_all;
-  // Nine rows by fours are three tiles of three, whose nine chains are enough for two units of latency 4: those of the
-  // last of four, three and two are not (Zen 3: NN 256 x 128, 784 x 256 and 100 x 1000 1.08 to 1.16 times as fast, NT
-  // 1.01 to 1.04).
+  // Nine rows by fours are tiles of three, three and three (three and six, of two registers): nine chains are enough
+  // for two units of latency 4, those of the last of four, three and two are not (Zen 3: NN 256 x 128, 784 x 256 and
+  // 100 x 1000 1.08 to 1.16 times as fast, NT 1.01 to 1.04).
   const bool thirds = kGemmRows == 4 && g.m == 9 && linear && !g.pack_to;
   const index_t packed_from = g.b_streams ? rows_of_tile(g.m, tall, linear) : 0;
   for (index_t row = 0, rows; row < g.m; row += rows) {

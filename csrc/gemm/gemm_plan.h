@@ -82,6 +82,7 @@ struct Plan {
     rows = copy_c || partial_c ? std::min<index_t>(c.rows, kern.mc) : c.rows;
     a_tile = packed_tile(kern, kc);
     a_elements = !pack_a ? 0 : turn_b ? mc * kc : mc / kern.mr * a_tile;
+    // (Of 256 to 768 KiB, from a small L2's L3, asking for rows of A gained nothing: 0.97 to 1.0, Zen 3.)
     a_streams = a_streams && a.col_stride == 1 && rows * kc * index_t{sizeof(T)} > kLargestA;
     choose_groups(kern);
     const index_t packed_cols =

@@ -40,8 +40,8 @@ bool deep(const GemmKernels<T>& kern) {
 
 constexpr index_t kL2OfDeep = 2 << 20;  // bytes, of the least one
 
-// Whether L2 is of 256 or 512 KiB, as of CPUs whose registers are of 32 bytes at most: Haswell to Skylake, Zen to
-// Zen 3.
+// Whether L2 is taken to have 512 KiB or less: that of CPUs whose registers have 32 bytes at most, Haswell to Skylake
+// and Zen to Zen 3 (Intel's later ones without AVX-512, of which nothing is measured, have more).
 template <class T>
 bool has_small_l2(const GemmKernels<T>& kern) {
   return kern.width * index_t{sizeof(T)} == 32;

@@ -51,15 +51,16 @@ bool updates_pay(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t r
   if (!kern.updates || b.col_stride != 1 || !crowds_l1(b) || b.rows < kLeastSteps) return false;
   const index_t bytes = b.rows * b.cols * size;
   const bool large = bytes >= kLarge && size == sizeof(float);
-  return bytes >= kL2 && rows <= (large ? kMostRowsUpdated : 2 * kern.mr);
+  return rows > 0 && bytes >= kL2 && rows <= (large ? kMostRowsUpdated : 2 * kern.mr);
 }
 
 // Tiles of four rows read B twice as often as those of eight: it pays sooner to pack it, the sooner the longer a panel
 // is beside L1, where packed rows follow one another.  One thread of Zen 3, packed beside unpacked, at 12, 16, 24, 32
 // and 48 rows: 784 x 128 1.1, 1.13, 1.26, 1.25, 1.38 times as fast, 640 x 384 0.98, 1.09, 1.15, 1.25, 1.25, 784 x 512
 // and 2048 x 320 0.95, 0.98, 1.05, 1.1, 1.15, 1000 x 1000 0.94, 0.96, 0.99, 1.0, 1.1; 200 x 256, 256 x 256, 300 x 200,
-// 400 x 400 and 512 x 784 0.82 to 0.94, 0.92 to 0.98, 0.95 to 0.98, 0.98 to 1.03, 1.02 to 1.05, 500 x 300 and 256 x
-// 128 at 24 1.05 to 1.09; 100 x 1000 0.9, 0.87, 0.92, 0.95, 0.98.  Doubles likewise.
+// 400 x 400 and 512 x 784 0.82 to 0.94, 0.92 to 0.98, 0.95 to 0.98, 0.98 to 1.03, 1.02 to 1.05, 256 x 128 at 24 1.09;
+// 100 x 1000 0.9, 0.87, 0.92, 0.95, 0.98.  Doubles likewise.  Of rows that are no whole registers apart from 9 on: 599
+// x 1001 at 16, 24 and 28 1.14, 1.27, 1.3, 599 x 601 and 599 x 201 at 20 1.18 and 1.09.
 inline index_t most_unpacked_by_four(index_t k) {
   constexpr index_t kShort = 128, kLong = 600;
   return k < kShort ? 40 : k < kLong ? 28 : 12;
@@ -68,10 +69,10 @@ inline index_t most_unpacked_by_four(index_t k) {
 // B whose rows are contiguous is read where it lies for up to so many rows of C; the loads that packing
 // saves are then not worth its stores, of which Zen 4 makes a 64-byte one in two cycles (at 16 rows 92 %
 // of what it is unpacked, at 96 rows 97 %).  Rows of B that are a multiple of a page apart share few
-// sets of the caches: sooner packed.  Tiles of four rows feel a multiple of half a page: packing pays from three of them
-// on (one thread of Zen 4 with AVX2: 1024 x 1024 at 9 and 16 rows 45 and 72 GFLOP/s unpacked, 56 and 79 packed, at 8
-// rows 67 and 59; 512 x 512 at 32 rows 94 and 99).  So is B whose loads are across two cache lines: many of them (300 x
-// 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or those of the first of a few panels.
+// sets of the caches: sooner packed.  Tiles of four rows feel a multiple of half a page: packing pays from three of
+// them on (one thread of Zen 4 with AVX2: 1024 x 1024 at 9 and 16 rows 45 and 72 GFLOP/s unpacked, 56 and 79 packed, at
+// 8 rows 67 and 59; 512 x 512 at 32 rows 94 and 99).  So is B whose loads are across two cache lines: many of them (300
+// x 200 at 40 rows: 109 GFLOP/s unpacked, 134 packed), or those of the first of a few panels.
 //
 // A deep window hides loads across lines, up to six tiles (one thread of Emerald Rapids, unpacked beside packed: 300 x
 // 200 at 24 and 40 rows 1.05 and 1.10, 784 x 256 at 24, 40, 64 and 96 1.08, 1.05, 0.92, 0.89).  Of a B that L2 does not
@@ -105,8 +106,8 @@ index_t most_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& b, inde
     if (spread || std::abs(b.row_stride) * size > kPageBytes) return 4 * kern.mr;
     return (whole_lines ? 6 : 5) * kern.mr;
   }
-  if (kern.mr == 4 && !crowds_l1(b)) return most_unpacked_by_four(b.rows);
-  if (kern.mr == 4 || crosses) return 2 * kern.mr;
+  if (crosses || (kern.mr == 4 && crowds_l1(b))) return 2 * kern.mr;
+  if (has_small_l2(kern)) return most_unpacked_by_four(b.rows);
   if (lead != 0 && !wraps && b.cols <= 4 * kern.vectors * kern.width) return 2 * kern.mr;
   if (b.row_stride * index_t{sizeof(T)} % kPageBytes == 0) return 4 * kern.mr;
   return lead != 0 ? 8 * kern.mr : 12 * kern.mr;

@@ -10,12 +10,13 @@
 //  |    |    |  ->   ->   ->   ->   ->   |  += of each row of A four elements times the registers that are held,
 //  +----+    +---------------------------+     in ascending order
 //
-// A register tile holds sums and reads B down a panel: of rows that are a multiple of half a page apart three lines
-// each, which meet in few sets of L1 and L2, which no prefetcher follows, and which the next tile below reads again.
-// Here registers hold B, which is read once and as prefetchers expect it; the sums, 16 KiB at most, stay in L1, and are
-// loaded and stored once for four steps.  Each step of a row is a chain of 16 cycles, beside which the window has those
-// of the rows below.  (Zen 3, 8 to 24 rows, two registers of four rows beside others that 16 registers hold: three of
-// four 0.9 to 1.05 times as fast, two of six 0.93 to 1.03, one of eight 0.65.  Two rows of sums at once: 0.9 to 1.0.)
+// A register tile holds sums and reads B down a panel: of rows that are a multiple of half a page apart two or three
+// lines each, which meet in few sets of L1 and L2, which no prefetcher follows, and which the next tile below reads
+// again. Here registers hold B, which is read once and as prefetchers expect it; the sums, 16 KiB at most, stay in L1,
+// and are loaded and stored once for four steps.  Each step of a row is a chain of 16 cycles, beside which the window
+// has those of the rows below.  (Zen 3, 8 to 24 rows, two registers of four rows beside others that 16 registers hold:
+// three of four 0.9 to 1.05 times as fast, two of six 0.93 to 1.03, one of eight 0.65.  Two rows of sums at once: 0.9
+// to 1.0.)
 #pragma once
 
 #include "gemm/gemm_args.h"

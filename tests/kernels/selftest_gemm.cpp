@@ -210,7 +210,8 @@ void test(Report& report) {
     check_serial<T>(report, random, 421, 50, 520);
   }
   // Rank-4 updates of registers of 32 bytes: with each rest of steps and of columns, and more than one block of them.
-  const index_t updates[][3] = {{1, 270, 520}, {4, 261, 521}, {8, 505, 530}, {7, 512, 259}};
+  const index_t updates[][3] = {
+      {1, 270, 520}, {4, 261, 521}, {8, 505, 530}, {7, 512, 259}, {8, 1013, 139}};
   for (const auto& s : updates) {
     check_product<T>(report, random, s[0], s[1], s[2], true, RowsOfB::half_pages);
     check_product<T>(report, random, s[0], s[1], s[2], false, RowsOfB::half_pages);

@@ -64,7 +64,7 @@ constexpr UpdatedProduct kUpdated[] = {
     {2112, 2048 * kKiB, 8, false, false},  {4096, 4096 * kKiB, 16, true, false},
     {4096, 4096 * kKiB, 17, false, false}, {4096, 4092 * kKiB, 9, false, false},
     {8192, 8192 * kKiB, 12, true, false},  {32768, 31 * 32 * kKiB, 4, false, false},
-    {-2048, 1024 * kKiB, 8, true, true},
+    {-2048, 1024 * kKiB, 8, true, true},   {2048, 512 * kKiB, 0, false, false},
 };
 
 template <class T>

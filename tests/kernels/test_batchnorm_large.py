@@ -17,7 +17,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 # Rows of whole lines; rows of some more, and rows of few registers, which stream where the result's
-# rows are whole registers apart; images whose rows all begin elsewhere in a line, long and short.
+# rows are whole lines apart or go one by one; images whose rows all begin elsewhere in a line, long
+# and short; channels last of whole registers, and not.
 SHAPES = [
     ((256,), 1),
     ((1030,), 1),

@@ -85,9 +85,27 @@ def test_rests_of_columns_and_steps(target, dtype, rng, threads, left_out, steps
 def test_blocks_of_columns(target, dtype, rng, threads):
     """Sums of eight rows fill half of L1 some columns before a row of C ends, of one row later."""
     threads(1)
-    a, b = operands(rng, dtype, 5 * half_page(dtype) - 3, 150)
-    for m in (1, 3, 8):
-        assert bits(_core.gemm(a[:m], crowded(b))) == bits(_core.gemm(a[:m], spread(b)))
+    for steps in (150, 850):  # of 8 MiB and more the next rows are asked for
+        a, b = operands(rng, dtype, 5 * half_page(dtype) - 3, steps)
+        for m in (1, 3, 8):
+            assert bits(_core.gemm(a[:m], crowded(b))) == bits(_core.gemm(a[:m], spread(b)))
+
+
+def test_blocks_with_or_without_features(target, dtype, rng, threads):
+    """A thread's gradients of the fused block, in scratch of the size that it asked for."""
+    threads(1)
+    rows, outputs = 1000, half_page(dtype)
+    for features in (0, 1, 5, 8):
+        x, w = normal(rng, rows, features, dtype=dtype), normal(rng, features, outputs, dtype=dtype)
+        b, gamma, beta = normal(rng, 3, outputs, dtype=dtype)
+        dy = normal(rng, rows, outputs, dtype=dtype)
+        _, cache = _core.linear_batch_norm(x, w, b, gamma, beta, None, None, 0.1, 1e-5, True, True)
+        _, d_weight, *_ = _core.linear_batch_norm_backward(dy, x, w, cache, True, True)
+        z = _core.gemm(x, w, bias=b)
+        _, cache = _core.batch_norm(z, gamma, beta, training=True, eps=1e-5, activation="relu")
+        dz, *_ = _core.batch_norm_backward(dy, cache)
+        expected = _core.gemm(np.ascontiguousarray(x.T), dz)
+        assert bits(d_weight) == bits(expected)
 
 
 def test_any_layout_of_a(target, dtype, rng, threads):
@@ -104,7 +122,7 @@ def test_any_layout_of_a(target, dtype, rng, threads):
 @pytest.mark.parametrize("trans_c", [False, True])
 def test_epilogue(target, dtype, rng, threads, beta, trans_c):
     threads(1)
-    a, b = operands(rng, dtype, half_page(dtype) - 4)
+    a, b = operands(rng, dtype, 2 * half_page(dtype) - 4)
     bias = normal(rng, b.shape[1], dtype=dtype)
     options = {"alpha": 2.0, "beta": beta, "bias": bias, "activation": "relu"}
     for m in (1, 5, 8, 16):
