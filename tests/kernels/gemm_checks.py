@@ -7,6 +7,7 @@ import numpy as np
 from fastbn import _core
 
 from . import oracles
+from .arrays import bits
 from .bounds import gemm_bound
 from .memory import LAYOUTS, Padded
 
@@ -80,3 +81,13 @@ def draw(rng: np.random.Generator) -> dict[str, Any]:
             rng.choice(["padded", "padded Fortran"]),
         ),
     }
+
+
+def check_chains(a: Any, b: Any, heights: tuple[int, ...], *, fused: bool) -> None:
+    """Products of the first rows of A, so many of them: each element is one chain over k."""
+    expected = oracles.one_chain(a, b, fused=fused)
+    for m in heights:
+        c = Padded(np.full((m, b.shape[1]), np.nan, np.float32))
+        _core.gemm(a[:m], b, c.view)
+        assert bits(c.view) == bits(expected[:m])
+        assert c.is_intact()

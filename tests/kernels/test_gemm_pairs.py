@@ -10,8 +10,8 @@ import pytest
 
 from fastbn import _core
 
-from . import oracles
 from .arrays import bits, normal
+from .gemm_checks import check_chains
 from .memory import Padded, at_offset
 
 pytestmark = pytest.mark.usefixtures("core")
@@ -50,12 +50,7 @@ def in_odd_rows(b):
 def test_each_element_is_one_chain(target, rng, threads):
     threads(1)
     a, b = operands(rng, np.float32, COLUMNS * lanes(np.float32))
-    expected = oracles.one_chain(a, b, fused=target != "scalar")
-    for m in ROWS:
-        c = Padded(np.full((m, b.shape[1]), np.nan, np.float32))
-        _core.gemm(a[:m], b, c.view)
-        assert bits(c.view) == bits(expected[:m])
-        assert c.is_intact()
+    check_chains(a, b, ROWS, fused=target != "scalar")
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
