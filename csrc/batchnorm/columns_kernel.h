@@ -24,7 +24,7 @@ constexpr int kBatchNormColumns = kVectorRegisters >= 32 ? 4 : 2;
 // masked stores take as long as several whole ones; but of rows a multiple of half a page apart, which share few sets
 // of L1, those of a strip drive one another out before the second half of a line is read (Zen 3, two threads, 16 and 48
 // bytes past a line, without and with it: backward 16 to 1024 x 1024 1.6 to 2.0 times as fast, forward 1.1 to 1.3; 512
-// x 512 1.0 to 1.1).
+// x 512 1.0 to 1.1; shorter registers likewise, unmeasured).
 constexpr index_t kLeastToPeel = 6;
 
 template <class T>
