@@ -24,7 +24,8 @@ constexpr int kBatchNormColumns = kVectorRegisters >= 32 ? 4 : 2;
 // masked stores take as long as several whole ones; but of rows a multiple of half a page apart, which share few sets
 // of L1, those of a strip drive one another out before the second half of a line is read (Zen 3, two threads, 16 and 48
 // bytes past a line, without and with it: backward 16 to 1024 x 1024 1.6 to 2.0 times as fast, forward 1.1 to 1.3; 512
-// x 512 1.0 to 1.1; shorter registers likewise, unmeasured).
+// x 512 1.0 to 1.1).  Registers of 16 bytes straddle none: they peel
+// nothing.
 constexpr index_t kLeastToPeel = 6;
 
 template <class T>
@@ -93,7 +94,7 @@ template <class T>
 FASTBN_INLINE index_t columns_to_peel(const T* p, index_t row, index_t cols) {
   constexpr index_t w = Vec<T>::kWidth;
   constexpr index_t kHalfPage = 2048 / index_t{sizeof(T)};
-  if (row % w != 0 || cols < kLeastToPeel * kLineOf<T>) return 0;
+  if (2 * w < kLineOf<T> || row % w != 0 || cols < kLeastToPeel * kLineOf<T>) return 0;
   if (w < kLineOf<T> && (row == 0 || row % kHalfPage != 0)) return 0;
   return columns_to_line(p);
 }
