@@ -156,7 +156,7 @@ template <class T, class Terms>
 FASTBN_INLINE void sums_last(const BatchNormBlock<T>& g, const Terms& terms, double* sum,
                              double* second) {
   clear(sum, padded(g.cols)), clear(second, padded(g.cols));
-  const index_t head = columns_to_peel(g.x, g.x_row, g.cols);
+  const index_t head = columns_to_peel(g.x, g.x_row, g.cols, /*stores=*/false);
   for (index_t i = 0; i < g.rows; i += kBatchNormGroup) {
     const index_t end = g.rows - i < kBatchNormGroup ? g.rows : i + kBatchNormGroup;
     for_each_columns<T>(g.cols, head, SumStrip<T, Terms>{terms, i, end, sum, second});
@@ -214,7 +214,7 @@ void moments_last_as(const BatchNormBlock<T>& g, const T* first, double n,
   const index_t rows = kWeighted || g.rows < kBatchNormGroup ? g.rows : kBatchNormGroup;
   const double values = kWeighted ? sum_of_weights(g, rows, 1) : static_cast<double>(rows);
   const Vec<T> of = Vec<T>::broadcast(static_cast<T>(values));
-  for_each_columns<T>(g.cols, columns_to_peel(g.x, g.x_row, g.cols),
+  for_each_columns<T>(g.cols, columns_to_peel(g.x, g.x_row, g.cols, /*stores=*/false),
                       CenterStrip<T, Terms>{Terms{g, first}, rows, of, m.center});
   sums_last(g, Terms{g, m.center}, m.offset, m.squares);
   about_the_mean(g.cols, n, m);
