@@ -12,9 +12,9 @@ namespace {
 
 // Registers of columns that a pass takes at a time: two pairs of cache lines, or one pair, which is what prefetchers
 // fetch.  A column needs up to five registers for its channel's coefficients: where there are sixteen, the compiler
-// leaves some in memory, from where an operation takes them at no cost.  (Zen 3, beside groups of two registers: forward
-// of 64 to 16384 x 256 and 512 1.03 to 1.15 times as fast, backward 1.05 to 1.2, with ReLU 1.0 to 1.07, inference 1.0 to
-// 1.03.)
+// leaves some in memory, from where an operation takes them at no cost.  (Zen 3, beside groups of two registers:
+// forward of 64 to 16384 x 256 and 512 1.03 to 1.15 times as fast, backward 1.05 to 1.2, with ReLU 1.0 to 1.07,
+// inference 1.0 to 1.03.)
 constexpr int kBatchNormColumns = 4;
 
 // Rows of a multiple of registers all begin equally far past a cache line; arrays of NumPy begin 16, 32 or 48 bytes

@@ -46,9 +46,12 @@ using RowsOfSquare = RowPointers<T, Vec<T>::kWidth, Vec<T>::kGroup>;
 template <class T>
 FASTBN_INLINE Vec<T> load_groups(const RowsOfSquare<T>& square, int i, int at) {
   constexpr int kGroup = Vec<T>::kGroup;
-  static_assert(Vec<T>::kWidth == 4 * kGroup);
-  return Vec<T>::load_groups(square[i] + at, square[i + kGroup] + at, square[i + 2 * kGroup] + at,
-                             square[i + 3 * kGroup] + at);
+  if constexpr (Vec<T>::kWidth == 2 * kGroup) {
+    return Vec<T>::load_groups(square[i] + at, square[i + kGroup] + at);
+  } else {
+    return Vec<T>::load_groups(square[i] + at, square[i + kGroup] + at, square[i + 2 * kGroup] + at,
+                               square[i + 3 * kGroup] + at);
+  }
 }
 
 }  // namespace

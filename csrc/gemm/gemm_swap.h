@@ -44,11 +44,13 @@ bool fills_lanes_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, c
 
 // A few outputs, Y = X W: rows of A are contiguous, the columns of A.T, which the tiles of C.T turn.  At 256 rows
 // of 256 features, 1, 3 and 10 outputs: 3.4, 2.6 and 1.3 times as fast (Zen 4); of 32 steps it lost.  Where shuffles
-// compete with multiply-adds, only if most lanes would be idle.
+// compete with multiply-adds, only if most lanes would be idle; half of them by groups (Zen 3, 64 to 1024 rows of 64 to
+// 784 features, 1 to 4 outputs 2.1 to 3.6, 1.6 to 1.8, 1.2 to 1.6 and 1.2 to 1.3 times as fast, 5 0.7 to 1.3; doubles 1
+// and 2 1.0 to 1.4 and 1.06 to 1.24).
 template <class T>
 bool turns_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c) {
   return leaves_lanes_idle(kern, c) && a.col_stride == 1 && a.cols >= 2 * kTwoSquares &&
-         (double_pumped(kern) || 4 * c.cols <= kern.width) &&
+         (double_pumped(kern) || (turns_groups(kern) ? 2 : 4) * c.cols <= kern.width) &&
          turns(kern, transposed(a), transposed(c));
 }
 
@@ -64,18 +66,18 @@ bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& a, const Ma
   if (c.col_stride != 1 && c.row_stride == 1) return true;
   if (fills_lanes_swapped(kern, a, c)) return true;
   if (b.col_stride == 1 || b.row_stride != 1 || c.rows > kMostToSwap) return false;
-  const bool by_groups = kern.turn_rows > 0 && b.rows >= kTwoSquares;
+  const bool by_squares = turns_squares(kern) && b.rows >= kTwoSquares;
   // Rows that fill one register make tiles one register wide, which are bound by their loads.
-  if (by_groups && c.rows <= std::max(kern.mr, kern.width)) return false;
+  if (by_squares && c.rows <= std::max(kern.mr, kern.width)) return false;
   // The rows become lanes: no more than a fifth of them may be idle, or a twentieth where B is transposed by
   // groups instead, which costs less (640 x 384 at 40 rows, a sixth idle, was 0.87 times as fast swapped), or
   // none of a whole panel's where tiles turn B themselves (31 rows: 0.7 to 0.95; 48 rows: 1.0 to 1.1).
   const bool tiles_turn = turns(kern, b, c);
   const index_t vectors = tiles_turn && double_pumped(kern) ? kern.vectors : 1;
   const index_t lanes = rounded_up(c.rows, vectors * kern.width);
-  const bool busy = tiles_turn  ? c.rows == lanes
-                    : by_groups ? 20 * c.rows >= 19 * lanes
-                                : 5 * c.rows >= 4 * lanes;
+  const bool busy = tiles_turn   ? c.rows == lanes
+                    : by_squares ? 20 * c.rows >= 19 * lanes
+                                 : fills_lanes(kern, c.rows);
   return busy && c.rows * (c.cols + b.rows) < c.cols * b.rows;
 }
 

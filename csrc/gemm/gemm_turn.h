@@ -21,13 +21,16 @@
 #include "gemm/gemm_args.h"
 #include "gemm/gemm_heights.h"
 #include "gemm/gemm_tile.h"
+#include "gemm/gemm_turn_groups.h"
+#include "gemm/gemm_turn_steps.h"
 #include "simd/vec.h"
 
 namespace fastbn {
 namespace {
 
-// 16 accumulators beside the 16 registers of two half-used squares.
-constexpr int kTurnRows = Vec<float>::kGroup > 0 ? 16 : 0;
+// Registers of four groups turn squares: 16 accumulators beside the 16 registers of two half-used squares.
+constexpr bool kTurnsSquares = Vec<float>::kWidth == 16;
+constexpr int kTurnRows = Vec<float>::kGroup == 0 ? 0 : kTurnsSquares ? 16 : kTurnRowsByGroups;
 
 // The last n lanes of a register; those before are another register's, stored already.
 template <class T>
@@ -73,19 +76,6 @@ FASTBN_INLINE bool crowds_a_set(index_t b_k) {
   return b_k * index_t{sizeof(T)} % kPageBytes == 0;
 }
 
-// One step of the chains of R rows: `row` of B, which stays packed if so asked.
-template <bool kPack, class T, int R>
-FASTBN_INLINE void turned_step(const GemmBlock<T>& g, RowsOfA<T, R>& a, Vec<T> row, T*& packed,
-                               Vec<T> (&acc)[R]) {
-  if constexpr (kPack) {
-    Vec<T>::store(packed, row);
-    packed += g.pack_width;
-  }
-  FASTBN_UNROLL
-  for (int i = 0; i < R; ++i) acc[i] = fma(Vec<T>::broadcast(*a[i]), row, acc[i]);
-  a.advance(g.a_k);
-}
-
 // Whole squares of k: the chains of R rows by the columns of one register.
 //
 // The squares are a pipeline: `square` is loaded already.  While the multiply-adds of a step run, one register of
@@ -129,14 +119,6 @@ FASTBN_INLINE void turn_squares(const GemmBlock<T>& g, RowsOfA<T, R>& a, RowsOfS
   }
 }
 
-// The rows of B at a group of steps.
-template <class T>
-FASTBN_INLINE void load_turned(const RowsOfSquare<T>& from, Vec<T> (&rows)[Vec<T>::kGroup]) {
-  FASTBN_UNROLL
-  for (int i = 0; i < Vec<T>::kGroup; ++i) rows[i] = load_groups<T>(from, i, 0);
-  Vec<T>::transpose_groups(rows);
-}
-
 // Groups of k: before the first square and after the last.
 template <class T, int R, bool kPack>
 FASTBN_INLINE void turn_groups(const GemmBlock<T>& g, RowsOfA<T, R>& a, const T* b, index_t groups,
@@ -150,30 +132,6 @@ FASTBN_INLINE void turn_groups(const GemmBlock<T>& g, RowsOfA<T, R>& a, const T*
     for (int t = 0; t < kGroup; ++t) turned_step<kPack>(g, a, rows[t], packed, acc);
   }
 }
-
-// The last steps of k, fewer than a group: the last ones of the group that ends there.  It begins in the block of k
-// before this one, if this one is shorter; all of k is a group at least.
-template <class T, int R, bool kPack>
-FASTBN_INLINE void turn_last_steps(const GemmBlock<T>& g, RowsOfA<T, R>& a, const T* b,
-                                   index_t steps, T*& packed, Vec<T> (&acc)[R]) {
-  constexpr int kGroup = Vec<T>::kGroup;
-  Vec<T> rows[kGroup];
-  load_turned<T>(RowsOfSquare<T>(b + g.k - kGroup, g.b_k), rows);
-  FASTBN_UNROLL
-  for (int t = 1; t < kGroup; ++t) {
-    if (t >= kGroup - steps) turned_step<kPack>(g, a, rows[t], packed, acc);
-  }
-}
-
-// Where chains of a tile are taken up, or null if they start at zero, and where they are left; elements from one row to
-// the next.
-template <class T>
-struct ChainsAt {
-  const T* from;
-  index_t from_row;
-  T* to;
-  index_t to_row;
-};
 
 // R chains over all of k for each of `registers` registers of columns one after the other; the first square of one is
 // loaded among the last multiply-adds of the one before.  Where columns of B crowd a set of L1, whole groups come
@@ -227,12 +185,16 @@ FASTBN_INLINE void turn_columns(const GemmBlock<T>& g, index_t registers, const 
 template <class T>
 void turn_columns_of_height(const GemmBlock<T>& g, index_t registers, index_t rows, const T* a,
                             const T* b, T* packed, const ChainsAt<T>& chains) {
-  if constexpr (kTurnRows > 0) {
+  if constexpr (kTurnsSquares) {
     if (packed) return turn_columns<T, kGemmRows, true>(g, registers, a, b, packed, chains);
+    of_height<kTurnRows>(rows, [&](auto r) FASTBN_INLINE_LAMBDA {
+      turn_columns<T, r, false>(g, registers, a, b, packed, chains);
+    });
+  } else {
+    of_height<kTurnRows>(rows, [&](auto r) FASTBN_INLINE_LAMBDA {
+      turn_columns_by_groups<T, r>(g, registers, a, b, chains);
+    });
   }
-  of_height<kTurnRows>(rows, [&](auto r) FASTBN_INLINE_LAMBDA {
-    turn_columns<T, r, false>(g, registers, a, b, packed, chains);
-  });
 }
 
 // Step p of the first `cols` columns, one element at a time.

@@ -21,7 +21,7 @@ FASTBN_INLINE void stream_fence() {
 template <>
 struct Vec<float> {
   static constexpr int kWidth = 8;
-  static constexpr int kGroup = 0;
+  static constexpr int kGroup = 4;
   using Mask = __m256;
   __m256 v;
 
@@ -41,6 +41,19 @@ struct Vec<float> {
   }
   static FASTBN_INLINE Vec keep_first(Vec a, int n) {
     return {_mm256_and_ps(a.v, _mm256_castsi256_ps(first(n)))};
+  }
+  static FASTBN_INLINE Vec load_groups(const float* p, const float* q) {
+    return {_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(q), 1)};
+  }
+  static FASTBN_INLINE void transpose_groups(Vec (&r)[4]) {
+    const __m256d t0 = _mm256_castps_pd(_mm256_unpacklo_ps(r[0].v, r[1].v)),
+                  t1 = _mm256_castps_pd(_mm256_unpackhi_ps(r[0].v, r[1].v)),
+                  t2 = _mm256_castps_pd(_mm256_unpacklo_ps(r[2].v, r[3].v)),
+                  t3 = _mm256_castps_pd(_mm256_unpackhi_ps(r[2].v, r[3].v));
+    r[0].v = _mm256_castpd_ps(_mm256_unpacklo_pd(t0, t2));
+    r[1].v = _mm256_castpd_ps(_mm256_unpackhi_pd(t0, t2));
+    r[2].v = _mm256_castpd_ps(_mm256_unpacklo_pd(t1, t3));
+    r[3].v = _mm256_castpd_ps(_mm256_unpackhi_pd(t1, t3));
   }
 };
 
@@ -128,7 +141,7 @@ FASTBN_INLINE void transpose(Vec<float> (&r)[8]) {
 template <>
 struct Vec<double> {
   static constexpr int kWidth = 4;
-  static constexpr int kGroup = 0;
+  static constexpr int kGroup = 2;
   using Mask = __m256d;
   __m256d v;
 
@@ -159,6 +172,14 @@ struct Vec<double> {
   }
   static FASTBN_INLINE Vec keep_first(Vec a, int n) {
     return {_mm256_and_pd(a.v, _mm256_castsi256_pd(first(n)))};
+  }
+  static FASTBN_INLINE Vec load_groups(const double* p, const double* q) {
+    return {_mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(q), 1)};
+  }
+  static FASTBN_INLINE void transpose_groups(Vec (&r)[2]) {
+    const __m256d low = _mm256_unpacklo_pd(r[0].v, r[1].v);
+    r[1].v = _mm256_unpackhi_pd(r[0].v, r[1].v);
+    r[0].v = low;
   }
 };
 

@@ -26,11 +26,12 @@
 //   exponent(v)                           floor(log2(v)) of a positive normal number, its inverse
 //   sum(v) max_lane(v)                    one fixed tree each, so that equal lanes give equal bits
 //   transpose(rows)                       a square of kWidth registers, rows to columns, in place
-//   kGroup                                elements of 16 bytes, a quarter of a register, if the target has the
-//                                         next three; else 0
-//   load_groups(p, q, r, s)               its four groups are the kGroup elements at each
+//   kGroup                                elements of 16 bytes, a half or a quarter of a register, if the target has
+//                                         the next two; else 0
+//   load_groups(p, q) (p, q, r, s)        its two or four groups are the kGroup elements at each
 //   transpose_groups(rows)                each group of kGroup registers, rows to columns, in place
-//   transpose_lanes(rows)                 four registers as 4 x 4 such groups, rows to columns, in place
+//   transpose_lanes(rows)                 four registers as 4 x 4 such groups, rows to columns, in place: of four
+//                                         groups alone
 //
 // load_first and store_first take 0 <= n <= kWidth.
 #pragma once

@@ -1,8 +1,12 @@
-// Which products a plan has read B by pairs of lines, or computes by updates: no bit tells.
+// Which products a plan has read B by pairs of lines, computes by updates, or turns B for by groups: no bit tells.
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
+#include <string>
 
 #include "dispatch/dispatch.h"
 #include "gemm/gemm_plan.h"
+#include "gemm/gemm_swap.h"
 #include "runtime/cpu.h"
 #include "selftest.h"
 
@@ -86,11 +90,47 @@ void check_updates(Report& report) {
   }
 }
 
+// Rows of C whose B, of contiguous columns, is turned by groups; features by outputs, Y = X W, of which X is.
+constexpr index_t kTurnedFloats[] = {1, 2, 3, 4, 5, 6, 7, 9, 10},
+                  kTurnedDoubles[] = {1, 2, 3, 5, 6, 9};
+constexpr index_t kOutputsTurnedFloats = 4, kOutputsTurnedDoubles = 2;
+
+template <class T>
+void check_turns(Report& report) {
+  static T memory[64];  // of which nothing is read
+  constexpr bool kFloats = sizeof(T) == sizeof(float);
+  const GemmKernels<T>& kern = kernels<T>().gemm;
+  if (kern.width * index_t{sizeof(T)} != 32) return;
+  const index_t k = 64, n = 80;
+  for (index_t rows = 1; rows < 20; ++rows) {
+    report.at("plan of " + std::to_string(rows) + " rows, B's columns contiguous");
+    const Matrix<const T> a{memory, rows, k, k, 1}, b{memory, k, n, 1, k};
+    const Matrix<T> c{memory, rows, n, n, 1};
+    const auto among = [&](const auto& all) {
+      return std::find(std::begin(all), std::end(all), rows) != std::end(all);
+    };
+    const bool turned = kFloats ? among(kTurnedFloats) : among(kTurnedDoubles);
+    const Plan plan(kern, a, b, c, GemmOptions<T>{}, Grid{1, 1});
+    report.require(plan.turn_b == turned, "turned by groups");
+    report.require(!turned || !pays_to_swap(kern, a, b, c, GemmOptions<T>{}), "not swapped");
+    report.require(plan.bytes<T>() <= Plan::most_bytes(kern, a, c), "bytes");
+  }
+  for (index_t outputs = 1; outputs < 6; ++outputs) {
+    report.at("plan of " + std::to_string(outputs) + " outputs");
+    const Matrix<const T> x{memory, 256, k, k, 1}, w{memory, k, outputs, outputs, 1};
+    const Matrix<T> y{memory, 256, outputs, outputs, 1};
+    const bool turned = outputs <= (kFloats ? kOutputsTurnedFloats : kOutputsTurnedDoubles);
+    report.require(turns_swapped(kern, x, y) == turned, "X turned by groups");
+  }
+}
+
 }  // namespace
 
 void test_plan(Report& report) {
   check_updates<float>(report);
   check_updates<double>(report);
+  check_turns<float>(report);
+  check_turns<double>(report);
   for (const Core kind : {Core::half, Core::whole, Core::deep}) {
     check_pairs<float>(report, kind);
     check_pairs<double>(report, kind);
