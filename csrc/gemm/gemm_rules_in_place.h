@@ -44,8 +44,9 @@ bool starts_on_lines(const GemmKernels<T>& kern, const Matrix<const T>& b) {
 // 1.3 to 1.5, 1.1 to 1.3 and 0.94 to 1.27, 256 x 1024 at 2 and 8 1.3 to 1.5, 4096 x 512 1.0 to 1.6, 128 x 1024 1.07 to
 // 1.6; doubles of 512 x 512 and 1024 x 1024 1.25 to 2.9.  At four rows, one tile that reads B once, 1024 x 1024 1.2 to
 // 1.8, 512 x 512 1.04 to 1.35, 2048 x 2048 1.3 to 1.6, 1024 x 2048 1.8 to 2.0.  At 12 and 16 rows 1024 x 1024 1.02 to
-// 1.5 and 0.92 to 1.35, 2048 x 2048 at 12 1.9 to 2.0, 512 x 512 0.84 to 1.13, doubles 0.86 to 1.3.  (The lower figures are of a core that a neighbour shared, beside whom a
-// window holds less.)  Rows that do not crowd: 640 x 384, 784 x 256, 2048 x 320 and 1000 x 1000 at 8 rows 0.7 to 1.15.
+// 1.5 and 0.92 to 1.35, 2048 x 2048 at 12 1.9 to 2.0, 512 x 512 0.84 to 1.13, doubles 0.86 to 1.3.  (The lower figures
+// are of a core that a neighbour shared, beside whom a window holds less.)  Rows that do not crowd: 640 x 384, 784 x
+// 256, 2048 x 320 and 1000 x 1000 at 8 rows 0.7 to 1.15.
 template <class T>
 bool updates_pay(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows) {
   constexpr index_t kL2 = 512 * 1024, kLarge = 8 * kL2, kLeastSteps = 32, size = sizeof(T);

@@ -45,7 +45,7 @@ bool fills_lanes_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, c
 // A few outputs, Y = X W: rows of A are contiguous, the columns of A.T, which the tiles of C.T turn.  At 256 rows
 // of 256 features, 1, 3 and 10 outputs: 3.4, 2.6 and 1.3 times as fast (Zen 4); of 32 steps it lost.  Where shuffles
 // compete with multiply-adds, only if most lanes would be idle; half of them by groups (Zen 3, 64 to 1024 rows of 64 to
-// 784 features, 1 to 4 outputs 2.1 to 3.6, 1.6 to 1.8, 1.2 to 1.6 and 1.2 to 1.3 times as fast, 5 0.7 to 1.3; doubles 1
+// 784 features, 1 to 4 outputs 2.1 to 3.6, 1.6 to 1.8, 1.2 to 1.9 and 1.2 to 1.3 times as fast, 5 0.7 to 1.3; doubles 1
 // and 2 1.0 to 1.4 and 1.06 to 1.24).
 template <class T>
 bool turns_swapped(const GemmKernels<T>& kern, const Matrix<const T>& a, const Matrix<T>& c) {
