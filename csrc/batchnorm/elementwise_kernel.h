@@ -4,8 +4,6 @@
 // caches hold of x and dy stays there: three trips to memory instead of four for an array each way.
 #pragma once
 
-#include <algorithm>
-
 #include "batchnorm/columns_kernel.h"
 
 namespace fastbn {
@@ -141,7 +139,7 @@ FASTBN_INLINE void elementwise_last(const BatchNormBlock<T>& g, const Pass& pass
   constexpr index_t kRows = kRowsAtOnce<T, Pass::kStreams>;
   const index_t peeled = columns_to_peel(g.out, g.out_row, g.cols, /*stores=*/true);
   for (index_t i = 0; i < g.rows; i += kRows) {
-    const index_t end = std::min(g.rows, i + kRows);
+    const index_t end = g.rows - i < kRows ? g.rows : i + kRows;
     const index_t head = Pass::kStreams ? columns_to_line(g.out + i * g.out_row) : peeled;
     for_each_columns<T>(g.cols, head, ElementwiseStrip<T, Pass>{pass, i, end});
   }
@@ -162,8 +160,10 @@ FASTBN_INLINE void elementwise_first(const BatchNormBlock<T>& g, const Pass& pas
   for (index_t i = 0; i < g.rows; ++i) {
     const typename Pass::Channel c = pass.channel(i * g.channel_step, AllLanes<T>{});
     const T* const out = g.out + i * g.out_row;
-    index_t j = Pass::kStreams ? std::min(columns_to_line(out), g.cols)
-                               : columns_to_peel(out, /*row=*/0, g.cols, /*stores=*/true);
+    const index_t to_line = columns_to_line(out);
+    index_t j = !Pass::kStreams    ? columns_to_peel(out, /*row=*/0, g.cols, /*stores=*/true)
+                : to_line < g.cols ? to_line
+                                   : g.cols;
     elementwise_row<T>(pass, c, i, 0, j);
     if constexpr (Pass::kStreams && w < line) {
       for (; j + line <= g.cols; j += line) {

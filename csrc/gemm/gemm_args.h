@@ -92,7 +92,7 @@ struct GemmKernels {
   // The register tile (nr = vectors * width columns), and the blocks that the driver keeps in
   // caches.
   int mr, vectors, width;
-  int turn_rows;  // rows of the tile that turns squares by groups, as pack_b() then does, too; or 0
+  int turn_rows;  // rows of the tile that turns B, by squares or by groups of steps; or 0
   int kc, mc, nc;
   int most_steps_by_rows;  // the longest k that rows() takes
   void (*block)(const GemmBlock<T>& block);

@@ -254,24 +254,14 @@ bool turns_groups(const GemmKernels<T>& kern) {
   return kern.turn_rows > 0 && kern.width * index_t{sizeof(T)} == 32;
 }
 
-// Whether so many rows of C as lanes, of C.T, leave no more than a fifth of them idle.
-template <class T>
-bool fills_lanes(const GemmKernels<T>& kern, index_t rows) {
-  return 5 * rows >= 4 * rounded_up(rows, kern.width);
-}
-
 // Whether each row tile turns B as it goes.  That saves the stores of a packed panel; its shuffles, again for
 // each tile, run beside the multiply-adds where those take two cycles: 784 x 256 at 8, 16, 33 and 64 rows 1.6,
 // 1.25, 1.12 and 1.0 times as fast as packed, with 32 steps at 16 and 32 rows 1.08 and 0.87 times; with fewer steps at
 // most 16 rows (128 x 10 at 1, 8 and 16 rows 1.6, 1.4, 1.25, 256 x 20 1.7 and 1.3 at 8 and 16; at 24 and more 0.65 to
 // 0.9; Zen 4).  Elsewhere they compete with them: one tile only.
-//
-// By groups, rows that fill the lanes of C.T are faster as those (8 rows 0.75 to 0.9), but for seven of eight (1.05 to
-// 1.4).
 template <class T>
 bool turns(const GemmKernels<T>& kern, const Matrix<const T>& b, const Matrix<T>& c) {
   if (kern.turn_rows == 0 || b.col_stride == 1 || b.row_stride != 1) return false;
-  if (turns_groups(kern) && c.rows >= kern.width && fills_lanes(kern, c.rows)) return false;
   const bool many = double_pumped(kern) && b.rows >= 2 * kTwoSquares;
   const index_t most = many ? kMostToSwap : kern.turn_rows;
   return b.rows >= kLeastToTurn && c.rows <= most && c.cols >= kern.width;

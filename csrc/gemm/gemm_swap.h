@@ -66,18 +66,22 @@ bool pays_to_swap(const GemmKernels<T>& kern, const Matrix<const T>& a, const Ma
   if (c.col_stride != 1 && c.row_stride == 1) return true;
   if (fills_lanes_swapped(kern, a, c)) return true;
   if (b.col_stride == 1 || b.row_stride != 1 || c.rows > kMostToSwap) return false;
-  const bool by_squares = turns_squares(kern) && b.rows >= kTwoSquares;
+  const bool by_squares = turns_squares(kern) && b.rows >= kTwoSquares,
+             tiles_turn = turns(kern, b, c);
   // Rows that fill one register make tiles one register wide, which are bound by their loads.
   if (by_squares && c.rows <= std::max(kern.mr, kern.width)) return false;
-  // The rows become lanes: no more than a fifth of them may be idle, or a twentieth where B is transposed by
-  // groups instead, which costs less (640 x 384 at 40 rows, a sixth idle, was 0.87 times as fast swapped), or
-  // none of a whole panel's where tiles turn B themselves (31 rows: 0.7 to 0.95; 48 rows: 1.0 to 1.1).
-  const bool tiles_turn = turns(kern, b, c);
-  const index_t vectors = tiles_turn && double_pumped(kern) ? kern.vectors : 1;
+  // Fewer rows than lanes are turned faster by groups (7 floats of 8 1.05 to 1.4, 3 doubles of 4 1.65), of more those
+  // that fill the lanes slower (8 floats 0.75 to 0.9, 4, 7, 8 and 10 doubles 0.68 to 1; one thread of Zen 3).
+  if (turns_groups(kern) && tiles_turn && c.rows < kern.width) return false;
+  // The rows become lanes: no more than a fifth of them may be idle, or a twentieth where squares make transposing B
+  // cost less (640 x 384 at 40 rows, a sixth idle, was 0.87 times as fast swapped), or none of a whole panel's where
+  // tiles turn them (31 rows: 0.7 to 0.95; 48 rows: 1.0 to 1.1).
+  const bool by_panels = tiles_turn && !turns_groups(kern);
+  const index_t vectors = by_panels && double_pumped(kern) ? kern.vectors : 1;
   const index_t lanes = rounded_up(c.rows, vectors * kern.width);
-  const bool busy = tiles_turn   ? c.rows == lanes
+  const bool busy = by_panels    ? c.rows == lanes
                     : by_squares ? 20 * c.rows >= 19 * lanes
-                                 : fills_lanes(kern, c.rows);
+                                 : 5 * c.rows >= 4 * lanes;
   return busy && c.rows * (c.cols + b.rows) < c.cols * b.rows;
 }
 

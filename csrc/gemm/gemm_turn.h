@@ -14,6 +14,9 @@
 // registers hold share them.  A cache line of B is read by one square alone: columns of B that lie a multiple of a page
 // apart share a set of L1, and would evict one another before a second look.  Of more rows of C than turns() bears
 // a packed panel serves most or all tiles, which are three registers wide and have a third of the broadcasts.
+//
+// That is of registers of four groups of 16 bytes (AVX-512).  Chains of two groups to a register (AVX2) are
+// gemm_turn_groups.h; what surrounds the chains is here for both.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +34,8 @@ namespace {
 // Registers of four groups turn squares: 16 accumulators beside the 16 registers of two half-used squares.
 constexpr bool kTurnsSquares = Vec<float>::kWidth == 16;
 constexpr int kTurnRows = Vec<float>::kGroup == 0 ? 0 : kTurnsSquares ? 16 : kTurnRowsByGroups;
+// Registers of columns whose chains pass through memory at a time.
+constexpr index_t kRegistersInMemory = kTurnsSquares ? kGemmVectors : kMostInTurn;
 
 // The last n lanes of a register; those before are another register's, stored already.
 template <class T>
@@ -248,11 +253,12 @@ bool chains_in_memory(const GemmBlock<T>& g) {
   return !g.suspend && !g.plain;
 }
 
-// Rows of C from `row` on by whole registers of columns from column j on, at most a panel of them if by way of memory.
+// Rows of C from `row` on by whole registers of columns from column j on, at most kRegistersInMemory if by way of
+// memory.
 template <class T>
 void turn_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j, index_t registers) {
   constexpr index_t w = Vec<T>::kWidth;
-  T chains[kTurnRows * kGemmVectors * w];
+  T chains[kTurnRows * kRegistersInMemory * w];
   T* const partial = g.partial + row * g.partial_row + j;
   ChainsAt<T> at{g.resume ? partial : nullptr, g.partial_row, chains, registers * w};
   const bool done = !chains_in_memory(g);
@@ -302,7 +308,7 @@ void turn_last_tile(const GemmBlock<T>& g, index_t rows, index_t row, index_t j,
 // as can be (1024 x 1024 at 31 rows: 108, and 89).
 template <class T, class Take>
 void for_each_turning_tile(const GemmBlock<T>& g, const Take& take) {
-  constexpr index_t kL1 = 32 * 1024, kNoSpill = 12;
+  constexpr index_t kL1 = 32 * 1024, kNoSpill = kTurnRows < 12 ? kTurnRows : 12;
   const bool in_l1 = g.k * index_t{sizeof(T)} * Vec<T>::kWidth <= kL1;
   const index_t most = in_l1 && g.m > kTurnRows ? kNoSpill : kTurnRows;
   const index_t tiles = (g.m + most - 1) / most;
@@ -328,7 +334,9 @@ void turn_block(const GemmBlock<T>& g) {
           g, [&](index_t rows, index_t row) { turn_last_tile(g, rows, row, j, lanes); });
     };
     const index_t registers = g.n / w;
-    const index_t together = g.m > kTurnRows ? 1 : chains_in_memory(g) ? kGemmVectors : registers;
+    const index_t together = g.m > kTurnRows       ? 1
+                             : chains_in_memory(g) ? kRegistersInMemory
+                                                   : registers;
     for (index_t r = 0; r < registers; r += together) {
       whole(r * w, together < registers - r ? together : registers - r);
     }

@@ -90,9 +90,10 @@ void check_updates(Report& report) {
   }
 }
 
-// Rows of C whose B, of contiguous columns, is turned by groups; features by outputs, Y = X W, of which X is.
-constexpr index_t kTurnedFloats[] = {1, 2, 3, 4, 5, 6, 7, 9, 10},
-                  kTurnedDoubles[] = {1, 2, 3, 5, 6, 9};
+// Rows of C, beside a B of contiguous columns, that C.T is computed of instead; up to ten others turn B by groups, and
+// so do these where nothing may be swapped.  Outputs of Y = X W, of which X is turned.
+constexpr index_t kSwappedFloats[] = {8, 13, 14, 15, 16},
+                  kSwappedDoubles[] = {4, 7, 8, 10, 11, 12, 13, 14, 15, 16};
 constexpr index_t kOutputsTurnedFloats = 4, kOutputsTurnedDoubles = 2;
 
 template <class T>
@@ -102,17 +103,20 @@ void check_turns(Report& report) {
   const GemmKernels<T>& kern = kernels<T>().gemm;
   if (kern.width * index_t{sizeof(T)} != 32) return;
   const index_t k = 64, n = 80;
-  for (index_t rows = 1; rows < 20; ++rows) {
+  for (index_t rows = 1; rows <= 16; ++rows) {
     report.at("plan of " + std::to_string(rows) + " rows, B's columns contiguous");
     const Matrix<const T> a{memory, rows, k, k, 1}, b{memory, k, n, 1, k};
     const Matrix<T> c{memory, rows, n, n, 1};
     const auto among = [&](const auto& all) {
       return std::find(std::begin(all), std::end(all), rows) != std::end(all);
     };
-    const bool turned = kFloats ? among(kTurnedFloats) : among(kTurnedDoubles);
-    const Plan plan(kern, a, b, c, GemmOptions<T>{}, Grid{1, 1});
-    report.require(plan.turn_b == turned, "turned by groups");
-    report.require(!turned || !pays_to_swap(kern, a, b, c, GemmOptions<T>{}), "not swapped");
+    const bool swapped = kFloats ? among(kSwappedFloats) : among(kSwappedDoubles);
+    report.require(pays_to_swap(kern, a, b, c, GemmOptions<T>{}) == swapped, "swapped");
+    GemmOptions<T> with_bias;
+    with_bias.columns.bias = memory;
+    report.require(!pays_to_swap(kern, a, b, c, with_bias), "swapped with a bias");
+    const Plan plan(kern, a, b, c, with_bias, Grid{1, 1});
+    report.require(plan.turn_b == (rows <= 10), "turned by groups");
     report.require(plan.bytes<T>() <= Plan::most_bytes(kern, a, c), "bytes");
   }
   for (index_t outputs = 1; outputs < 6; ++outputs) {
