@@ -54,7 +54,7 @@ FASTBN_INLINE void tiles_of_width(const GemmBlock<T>& g) {
   if (last == Vec<T>::kWidth) {
     tiles<T, V>(g, AllLanes<T>{});
   } else {
-    tiles<T, V>(g, FirstLanes<T>{last});
+    tiles<T, V>(g, LastLanesOf<T, V>{last});
   }
 }
 

@@ -41,7 +41,7 @@ FASTBN_INLINE void tile_of_row(const GemmBlock<T>& g, const T* a, index_t rows, 
   constexpr index_t w = Vec<T>::kWidth;
   const index_t j = r == 0 ? 0 : r * w - g.lead, end = (r + V) * w - g.lead;
   const index_t last = (end < g.n ? end : g.n) - j - (V - 1) * w;
-  const FirstLanes<T> lanes{static_cast<int>(last)};
+  const LastLanesOf<T, V> lanes{static_cast<int>(last)};
   if (rows < kGemmRows) {
     tile_of_height<T, V, false>(panel_from<T, V>(g, r, j), rows, a, row, lanes, {});
   } else if (last < w) {
