@@ -35,7 +35,7 @@ struct OverlappingLanes {
   FASTBN_INLINE void store(T* p, Vec<T> v) const { Vec<T>::store(p - (Vec<T>::kWidth - n), v); }
 };
 
-// Of V registers the last in part.  AVX2 stores some lanes in as many operations as there are lanes, NEON one by one:
+// Of V registers the last in part.  AVX2's masked stores are slow on AMD's cores, NEON stores some lanes one by one:
 // there it overlaps, if there is a register before it (one thread of Zen 3: dW of 128 x 10 1.04 to 1.9 times as fast, Y
 // 1.02 to 1.09, 100 x 100 1.02, 64 x 63 1.05).
 template <class T, int V>
