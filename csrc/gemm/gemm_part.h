@@ -146,11 +146,16 @@ class Part {
             rounded_up(with_lead.end, w) - with_lead.begin, b_ + place};
   }
 
-  // Panels are near-equal, but for pairs of lines, the last of which may be of one.
+  // Panels are as wide as can be, but for up to two at the end that are a register narrower: near-equal, and gemm_rows.h
+  // has one loop for each width.  Of pairs of lines the last may be of one.
   Range cut(index_t cols, int count, int q) const {
-    if (!pairs()) return share(cols, kern_.width, count, q);
-    const index_t pair = plan_.vectors * kern_.width;
-    return {q * pair, std::min((q + 1) * pair, cols)};
+    const index_t w = kern_.width, vectors = plan_.vectors, registers = rounded_up(cols, w) / w;
+    if (count == 1) return {0, cols};
+    const index_t wide = pairs() ? count : registers - (vectors - 1) * count;
+    const auto bound = [&](index_t p) {
+      return std::min(cols, w * (vectors * p - std::max<index_t>(0, p - wide)));
+    };
+    return {bound(q), bound(q + 1)};
   }
 
   bool pairs() const { return plan_.vectors < kern_.vectors; }
