@@ -146,8 +146,8 @@ class Part {
             rounded_up(with_lead.end, w) - with_lead.begin, b_ + place};
   }
 
-  // Panels are as wide as can be, but for up to two at the end that are a register narrower: near-equal, and gemm_rows.h
-  // has one loop for each width.  Of pairs of lines the last may be of one.
+  // Panels are as wide as can be, but for up to two at the end that are a register narrower: near-equal, and
+  // gemm_rows.h has one loop for each width.  Of pairs of lines the last may be of one.
   Range cut(index_t cols, int count, int q) const {
     const index_t w = kern_.width, vectors = plan_.vectors, registers = rounded_up(cols, w) / w;
     if (count == 1) return {0, cols};
