@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdlib>
 
 #include "fastbn/gemm.h"
 #include "gemm/gemm_args.h"
@@ -153,9 +152,8 @@ struct Plan {
     // needs half a cache line of another part of a page, or of another page, and those of a long k evict
     // one another before the second panel needs them (512 x 512 x 1024: 60 GFLOP/s, packed 117; with 32
     // steps 87 and 100, with 16 89 and 87).  Packed A costs one pass and serves every panel.
-    const bool dense = a.row_stride == 1 && std::abs(a.col_stride) * index_t{sizeof(T)} < kDense;
-    pack_a = !by_rows && !by_updates && !in_pieces(kern, c.rows) && !dense && k >= kLeastToPackA &&
-             c.rows > kern.mr && packs_columns(kern, a, c.cols);
+    pack_a = !by_rows && !by_updates && !in_pieces(kern, c.rows) && !dense(kern, a, c.cols) &&
+             k >= kLeastToPackA && c.rows > kern.mr && packs_columns(kern, a, c.cols);
     // The lines of such rows share a set of L1 with those that are read of B (1024 x 1024 at 12 rows: 62
     // GFLOP/s, packed 109; of eight rows packing lost as often as it won).
     if (turn_b && crowded(a)) pack_a = c.rows > kern.mr;

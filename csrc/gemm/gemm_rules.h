@@ -102,9 +102,6 @@ constexpr index_t kTwoSquares = 32;  // steps of k
 // 1.0 to 1.2 times as fast from 64 rows on (Zen 5).
 constexpr index_t kMostToSwap = 48;
 constexpr index_t kLeastToPackA = 32;  // steps: see choose_packing
-// Columns of A less than this apart, of few features, are read where they lie: a tile's steps share pages
-// and most lines, and 10 x 128 was 10 % slower packed.
-constexpr index_t kDense = 512;  // bytes
 
 // Elements between a register's boundary in memory and the first one of each row.  Of rows half a register longer than
 // whole ones, as those of 200 and of 1000 floats, the fewer of two rows', for deep windows: every second row starts on
@@ -236,6 +233,20 @@ index_t panels_unpacked(const GemmKernels<T>& kern, const Matrix<const T>& a) {
 template <class T>
 bool packs_columns(const GemmKernels<T>& kern, const Matrix<const T>& a, index_t cols) {
   return a.col_stride != 1 && cols > panels_unpacked(kern, a) * kern.vectors * kern.width;
+}
+
+// Columns of A half a kilobyte apart at most, of few features, are read where they lie: a tile's steps share pages, and
+// row tiles lines (10 x 128 was 10 % slower packed).  But a line of each of many steps is more than half of a small L1,
+// where the next row tiles, or panels, would find it (one thread of Zen 3, packed beside not: 100 x 1000 with k = 720
+// 1.09 to 1.12 times as fast, 100 x 200 with 720 1.14 to 1.3, 100 x 300 with 300 1.06 to 1.13, 100 x 1000 with 200 1.01
+// to 1.03, with 128 0.94 to 0.97, 64 x 128 with 256 0.97; doubles 60 x 200 with 200 to 1000 1.07 to 1.19).  Columns
+// that share lines (10 x 128 with k = 512 0.8 to 0.86), and a C of one panel (100 x 24 with 1000 0.88 to 1.0), are not.
+template <class T>
+bool dense(const GemmKernels<T>& kern, const Matrix<const T>& a, index_t cols) {
+  constexpr index_t kFewBytes = 512, kLine = 64, kMostSteps = 192;
+  const index_t apart = std::abs(a.col_stride) * index_t{sizeof(T)};
+  const bool fills_l1 = kern.mr == 4 && apart > kLine && a.cols > kMostSteps;
+  return a.row_stride == 1 && apart < kFewBytes && !(fills_l1 && cols > kern.vectors * kern.width);
 }
 
 // Contiguous rows a multiple of a page apart.
