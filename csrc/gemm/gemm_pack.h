@@ -67,9 +67,9 @@ template <class T>
   }
 }
 
-// Whole squares have a loop of their own: a square in a function that looks for edges took half as long again (one thread
-// of Zen 3, products with B transposed: 128 x 10 at 16 and 64 rows 1.16 to 1.27 times as fast, 512 x 512, 1024 x 1024 and
-// 256 x 128 at 64 1.03 to 1.07, 784 x 256 at 32 to 256 rows 1.00 to 1.03).
+// Whole squares have a loop of their own: a function for all, which looks for edges, took half as long again (one
+// thread of Zen 3, products with B transposed: 128 x 10 at 16 and 64 rows 1.16 to 1.27 times as fast, 512 x 512, 1024 x
+// 1024 and 256 x 128 at 64 1.03 to 1.07, 784 x 256 at 32 to 256 rows 1.00 to 1.03).
 template <class T>
 void transpose_matrix(index_t rows, index_t cols, const T* from, index_t from_row, T* to,
                       index_t to_row) {
