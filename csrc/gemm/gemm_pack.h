@@ -67,9 +67,9 @@ template <class T>
   }
 }
 
-// Whole squares have a loop of their own: a function for all, which looks for edges, took half as long again (one
-// thread of Zen 3, products with B transposed: 128 x 10 at 16 and 64 rows 1.16 to 1.27 times as fast, 512 x 512, 1024 x
-// 1024 and 256 x 128 at 64 1.03 to 1.07, 784 x 256 at 32 to 256 rows 1.00 to 1.03).
+// Whole squares have a loop of their own.  One thread of Zen 3, beside a function for all that looks for edges,
+// products with B transposed: 128 x 10 at 16 and 64 rows 1.05 and 1.07 times as fast, 256 x 128 and 784 x 256 at 64
+// 1.06, 512 x 512 at 64 and 1024 x 1024 at 128 1.01 to 1.04.
 template <class T>
 void transpose_matrix(index_t rows, index_t cols, const T* from, index_t from_row, T* to,
                       index_t to_row) {

@@ -78,6 +78,15 @@ FASTBN_INLINE void first_tile(const GemmBlock<T>& g, const GemmBlock<T>& wrappin
   }
 }
 
+// k steps of kRowsCopied rows of A, step by step.
+template <class T>
+FASTBN_INLINE const T* copy_rows(const T* a, index_t a_k, index_t k, T* copied) {
+  for (index_t p = 0; p < k; ++p) {
+    __builtin_memcpy(copied + p * kRowsCopied, a + p * a_k, kRowsCopied * sizeof(T));
+  }
+  return copied;
+}
+
 // C is wider than a panel.
 //
 // (One loop over panels of either width, which looked at each tile for edges, was 0.90 to 0.97 times as fast with 8 to
@@ -90,8 +99,7 @@ void gemm_rows(const GemmBlock<T>& block) {
   const index_t with_lead = g.wraps ? g.n : g.lead + g.n;
   const index_t whole = with_lead / w, registers = (with_lead + w - 1) / w;
   const index_t panels = (registers + kGemmVectors - 1) / kGemmVectors;
-  const index_t wide_end =
-      3 * (registers - 2 * panels);  // panels of three registers come first: Part::cut()
+  const index_t wide_end = 3 * (registers - 2 * panels);  // three registers wide first: Part::cut()
   // Made once: a copy for each row of tiles was a quarter of the time (k = 8), as its loads, as wide as registers, wait
   // for stores of single fields.
   GemmBlock<T> wrapping =
@@ -99,15 +107,10 @@ void gemm_rows(const GemmBlock<T>& block) {
   const bool copies = block.a_row == 1 && g.k > kGemmRows;
   for (index_t strip = 0; strip < g.m; strip += kRowsCopied) {
     const index_t strip_end = strip + kRowsCopied < g.m ? strip + kRowsCopied : g.m;
-    const T* a = g.a + strip * g.a_row;
-    g.a_k = block.a_k;
-    if (copies && strip_end - strip == kRowsCopied) {
-      for (index_t p = 0; p < g.k; ++p) {
-        __builtin_memcpy(copied + p * kRowsCopied, a + p * block.a_k, kRowsCopied * sizeof(T));
-      }
-      a = copied, g.a_k = kRowsCopied;
-    }
-    wrapping.a_k = g.a_k;
+    const T* a = block.a + strip * block.a_row;
+    const bool copy = copies && strip_end - strip == kRowsCopied;
+    g.a_k = wrapping.a_k = copy ? kRowsCopied : block.a_k;
+    if (copy) a = copy_rows(a, block.a_k, g.k, copied);
     for (index_t row = strip, rows; row < strip_end; row += rows, a += rows * g.a_row) {
       rows = strip_end - row < kGemmRows ? strip_end - row : kGemmRows;
       const index_t whole_here = rows == kGemmRows ? whole : 0;
