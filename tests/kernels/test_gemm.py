@@ -66,7 +66,8 @@ def test_error_bound_where_c_is_computed_row_by_row(target, dtype, rng, threads,
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "every other"])
-@pytest.mark.parametrize("shape", [(200, 1100, 20), (70, 530, 9)])
+# blocks of 1024 floats or 512 doubles: a last one of a column would be narrower than a panel
+@pytest.mark.parametrize("shape", [(200, 1100, 20), (70, 530, 9), (70, 1025, 9), (77, 2049, 14)])
 def test_error_bound_row_by_row_in_several_blocks_of_columns(target, dtype, rng, shape, layout):
     m, n, k = shape
     a, b = normal(rng, m, k, dtype=dtype), normal(rng, k, n, dtype=dtype)
@@ -108,6 +109,8 @@ def test_error_bound_of_tall_narrow_tiles(target, dtype, rng, m):
         ((40, 1100, 300), {}),  # distant rows of B, read in pieces of 128 steps
         ((200, 150, 600), {"trans_a": True}),  # columns of A, packed, in two or three steps of k
         ((129, 49, 32), {"trans_a": True}),
+        ((100, 50, 192), {"trans_a": True}),  # close columns of A, packed by 4-row tiles from 193 on
+        ((50, 50, 193), {"trans_a": True}),
         ((130, 300, 600), {"trans_a": True, "trans_b": True}),
     ],
 )
