@@ -109,7 +109,7 @@ def test_error_bound_of_tall_narrow_tiles(target, dtype, rng, m):
         ((40, 1100, 300), {}),  # distant rows of B, read in pieces of 128 steps
         ((200, 150, 600), {"trans_a": True}),  # columns of A, packed, in two or three steps of k
         ((129, 49, 32), {"trans_a": True}),
-        ((100, 50, 192), {"trans_a": True}),  # close columns of A, packed by 4-row tiles from 193 on
+        ((100, 50, 192), {"trans_a": True}),  # close columns of A, for 4-row tiles
         ((50, 50, 193), {"trans_a": True}),
         ((130, 300, 600), {"trans_a": True, "trans_b": True}),
     ],
