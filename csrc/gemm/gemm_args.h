@@ -96,8 +96,8 @@ struct GemmKernels {
   int kc, mc, nc;
   int most_steps_by_rows;  // the longest k that rows() takes
   void (*block)(const GemmBlock<T>& block);
-  // The same for any n, C in the order in which it lies: nothing to resume or suspend, C = A B.  B is
-  // packed, its panels one after the other, each as many whole registers wide as Part::cut() gives it: of n
+  // The same for any n wider than a panel, C in the order in which it lies: nothing to resume or suspend, C = A B.
+  // B is packed, its panels one after the other, each as many whole registers wide as Part::cut() gives it: of n
   // columns if B wraps, else of lead + n, the first without `lead` of them.
   void (*rows)(const GemmBlock<T>& block);
   // The same of k >= 4, up to kMostRowsUpdated rows and any n by rank-4 updates of sums at `partial`, whose rows are

@@ -73,15 +73,24 @@ class Part {
   void run(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c) {
     for (index_t i = 0; i < c.rows; i += plan_.rows) {
       const index_t m = std::min(plan_.rows, c.rows - i);
-      for (index_t j = 0; j < c.cols; j += plan_.nc) {
-        const index_t n = std::min(plan_.nc, c.cols - j);
+      for (index_t j = 0, q = 0; j < c.cols; ++q) {
+        const index_t n = end_of_block(c.cols, q) - j;
         columns(sub(a, i, m, 0, a.cols), sub(b, 0, b.rows, j, n), sub(c, i, m, j, n),
                 from_column(options_.columns, transposed_ ? i : j));
+        j += n;
       }
     }
   }
 
  private:
+  // Blocks of columns are of nc but for the last.  Those of a C that is computed row by row are near-equal: each is
+  // wider than a panel.
+  index_t end_of_block(index_t cols, index_t q) const {
+    if (!plan_.by_rows) return std::min((q + 1) * plan_.nc, cols);
+    const int blocks = static_cast<int>((cols + plan_.nc - 1) / plan_.nc);
+    return share(cols, kern_.width, blocks, static_cast<int>(q)).end;
+  }
+
   // One block of nc columns, by way of scratch if C's columns are not contiguous.
   void columns(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
                const GemmColumns<T>& epilogue) {

@@ -230,8 +230,7 @@ struct Plan {
     nc = std::min<index_t>(c.cols, kern.nc);
     if (by_rows) {
       mc = rounded_up(c.rows, kern.mr);
-      nc = std::min(nc, rounded_up(balanced_step(c.cols, kern.nc),
-                                   kern.width));  // the last, too, wider than a panel
+      nc = std::min(nc, rounded_up(balanced_step(c.cols, kern.nc), kern.width));
     } else if (turn_b) {
       // One row tile: B streams through once.  More: whole squares but for the last step's.
       const index_t step = rounded_up(balanced_step(k, kern.kc), kern.width);

@@ -26,8 +26,8 @@ namespace {
 
 constexpr int kMostStepsByRows = 64;
 
-// Rows of A that are copied at a time: those of a tile, or with 16 registers most of a line of each step (one thread of
-// Zen 3, beside rows of a tile: 1.00 to 1.05 times as fast with 16 steps and more).
+// Rows of A that are copied at a time: those of a tile, or with 16 registers of three, floats of which are most of a
+// line of each step (one thread of Zen 3, beside rows of a tile: 1.00 to 1.05 times as fast with 16 steps and more).
 constexpr int kRowsCopied = kVectorRegisters >= 32 ? kGemmRows : 3 * kGemmRows;
 
 // The panel of B that is V registers wide, from register r on, and the C that it makes, from column j on.

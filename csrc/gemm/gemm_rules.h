@@ -235,12 +235,13 @@ bool packs_columns(const GemmKernels<T>& kern, const Matrix<const T>& a, index_t
   return a.col_stride != 1 && cols > panels_unpacked(kern, a) * kern.vectors * kern.width;
 }
 
-// Columns of A half a kilobyte apart at most, of few features, are read where they lie: a tile's steps share pages, and
-// row tiles lines (10 x 128 was 10 % slower packed).  But a line of each of many steps is more than half of a small L1,
-// where the next row tiles, or panels, would find it (one thread of Zen 3, packed beside not: 100 x 1000 with k = 720
-// 1.12 to 1.17 times as fast, 100 x 200 with 720 1.09 to 1.3, 100 x 300 with 300 1.06 to 1.09, 100 x 1000 with 200 1.01
-// to 1.03, with 128 0.94 to 0.97, 64 x 128 with 256 0.97; doubles 60 x 200 with 200 to 1000 1.07 to 1.17).  Columns
-// that share lines (10 x 128 with k = 512 0.8 to 0.86), and a C of one panel (100 x 24 with 1000 0.88 to 1.0), are not.
+// Columns of A less than half a kilobyte apart, of few features, are read where they lie: a tile's steps share pages,
+// and row tiles lines (10 x 128 was 10 % slower packed).  But a line of each of many steps and a panel of B as long are
+// more than a small L1 has until the next row tiles, or panels, would use the lines again (one thread of Zen 3, packed
+// beside not: 100 x 1000 with k = 720 1.12 to 1.17 times as fast, 100 x 200 with 720 1.09 to 1.3, 100 x 300 with 300
+// 1.06 to 1.09, 100 x 1000 with 200 1.01 to 1.03, with 128 0.94 to 0.97, 64 x 128 with 256 0.97; doubles 60 x 200 with
+// 200 to 1000 1.07 to 1.17).  Columns that share lines (10 x 128 with k = 512 0.8 to 0.86), and a C of one panel (100 x
+// 24 with 1000 0.88 to 1.0), are not.
 template <class T>
 bool dense(const GemmKernels<T>& kern, const Matrix<const T>& a, index_t cols) {
   constexpr index_t kFewBytes = 512, kLine = 64, kMostSteps = 192;

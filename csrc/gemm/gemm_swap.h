@@ -28,10 +28,10 @@ bool leaves_lanes_idle(const GemmKernels<T>& kern, const Matrix<T>& c) {
 // cores later of more than 8 columns, and of doubles, of which a register turns half as many (one thread of Emerald
 // Rapids, swapped beside not, k = 16, 32 and 64: 10 columns 0.81 to 0.87, 0.98 to 1.2 and 1.08 to 1.4 times as fast, 3
 // and 5 1.1, 1.4, 1.9; doubles of 10 0.51 to 0.80, 0.76 to 0.93, 0.98 to 1.07, of 3 and 5 0.72 to 0.82, 0.86 to 1.13,
-// 1.2 to 1.4; 28 lies between).  With AVX2 C's own last register overlaps the one before
-// it, if there is one (one thread of Zen 3: 10 columns and 16, 24, 32, 40 and 48 steps 0.6, 0.75, 0.85, 0.7 to 1 and
-// 1.16 times as fast, 5 columns 1.3 with 16 and 1.7 with 32; doubles of 3 to 6 columns with 32 steps 0.7, with 64
-// 0.92 to 1.2, with 128 0.95 to 1.2, of 10 always 1).
+// 1.2 to 1.4; 28 lies between).  With AVX2 C's own last register overlaps
+// the one before it, if there is one (one thread of Zen 3: 10 columns and 16, 24, 32, 40 and 48 steps 0.6, 0.75, 0.85,
+// 0.7 to 1 and 1.16 times as fast, 5 columns 1.3 with 16 and 1.7 with 32; doubles of 3 to 6 columns with 32 steps 0.7,
+// with 64 0.92 to 1.2, with 128 0.95 to 1.2, of 10 always 1).  NEON, which overlaps too, has not been measured.
 template <class T>
 index_t least_steps_to_swap(const GemmKernels<T>& kern, const Matrix<T>& c) {
   constexpr index_t kFew = 16, kMore = 28, kMoreOverlapping = 40, kDoublesOverlapping = 64;

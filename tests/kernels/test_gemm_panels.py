@@ -103,6 +103,20 @@ def test_packed_a(target, dtype, rng, threads, rows):
         np.testing.assert_array_equal(_core.gemm(a, b, trans_a=True), exact(a.T, b))
 
 
+@pytest.mark.parametrize("past", [1, 8, 64])
+def test_row_by_row_in_very_many_blocks_of_columns(target, dtype, rng, threads, past):
+    """Blocks rounded up to registers would leave a last one of a register, or of a part of one."""
+    threads(1)
+    block = 4096 // np.dtype(dtype).itemsize
+    registers = block * np.dtype(dtype).itemsize // {"avx512": 64, "avx2": 32}.get(target, 16)
+    n, m = (registers - 1) * block + past, 33
+    a, b = integers(rng, m, 8, dtype=dtype), integers(rng, 8, n, dtype=dtype)
+    c = np.zeros((m + 1, n), dtype)
+    _core.gemm(a, b, c[:m])
+    np.testing.assert_array_equal(c[:m], exact(a, b))
+    assert not c[m].any()
+
+
 def test_neighbours_and_panels_change_no_bit(target, dtype, rng, threads):
     """A row's bits are those it has where nothing is packed: alone."""
     threads(1)
