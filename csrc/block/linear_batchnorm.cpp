@@ -22,6 +22,7 @@
 #include "batchnorm/batchnorm_args.h"
 #include "batchnorm/serial.h"
 #include "dispatch/dispatch.h"
+#include "gemm/gemm_core.h"
 #include "gemm/serial.h"
 #include "runtime/cpu.h"
 #include "runtime/handover.h"
@@ -34,19 +35,23 @@ namespace {
 
 // A second thread is worth its wake-up from about this much arithmetic on each.
 constexpr double kFlopPerThread = 4e5;
-// A panel of z and the one beside it, y or dz: three quarters of an L2 of 1 MiB.  With half of it
-// panels at 1,024 rows were one tile wide, and the product read x more often: 2 % slower.
-constexpr index_t kPanelBytes = 768 * 1024;
-// But at least so many tiles wide: a product reads x once for each panel, and that of the weight's gradient
-// packs it or reads it as often.  With two tiles at 1,024 rows, and one at 2,048, a training step took 1.04 to
-// 1.14 and 1.2 to 1.3 times as long backward, 1.03 to 1.07 times forward at 1,024; four and eight tiles were no
-// better.
-constexpr index_t kLeastTiles = 6;
+// A panel of z and the one beside it, y or dz, take three quarters of L2.  With half of it panels at 1,024 rows were
+// one tile wide (Zen 4), and the product read x more often: 2 % slower.
+constexpr index_t kL2 = 1 << 20, kSmallL2 = 512 << 10;  // bytes
 
-// Of fewer tiles that L2 keeps products read x so often that a pass over z is less.  Backward already of so many: each
-// thread would pack all of x for its columns of the weight's gradient, where gemm() has each pack some of it (a
-// training step at 1,024 and 2,048 rows 1.01 and 1.02 times as fast, at 512 1.00; two threads of Zen 4).
-constexpr index_t kFewTiles = 2;
+// Columns of a panel are counted by so many: a tile of the widest registers, and whole tiles of others.
+constexpr index_t kTile = 48;
+
+// But at least so many: a product reads x once for each panel, and that of the weight's gradient packs it or reads it
+// as often.  With two tiles at 1,024 rows, and one at 2,048, a training step took 1.04 to 1.14 and 1.2 to 1.3 times as
+// long backward, 1.03 to 1.07 times forward at 1,024; four and eight tiles were no better.
+constexpr index_t kLeastColumns = 6 * kTile;
+
+// If L2 keeps fewer columns than these, products read x so often that a pass over z is less.  Backward from more on:
+// each thread would pack all of x for its columns of the weight's gradient, where gemm() has each pack some of it.  (A
+// training step at 1,024 and 2,048 rows 1.01 and 1.02 times as fast, at 512 1.00; two threads of Zen 4.  L2 of 512 KiB,
+// beside what one of 1 MiB wants, at 512, 768, 1,024 and 2,048 rows 1.01, 1.02, 1.04, 1.01; two threads of Zen 3.)
+constexpr index_t kFewForward = 2 * kTile, kFewBackward = 3 * kTile;
 
 // Of so few rows the gradient of the weight is by far the largest array, and is written fastest if threads share its
 // rows, as gemm() mostly has them do of so many steps of k, not its columns (784 x 512 at 8 and 16 rows: 1.5 and 1.25
@@ -89,7 +94,7 @@ BatchNormStatistics<T> from_channel(BatchNormStatistics<T> s, index_t j) {
 struct Panels {
   index_t cols, width;
   int parts;
-  index_t tiles;  // that L2 keeps
+  index_t kept;  // columns that L2 keeps
   bool by_pace;
   Shares shares;
 
@@ -98,11 +103,12 @@ struct Panels {
     const GemmKernels<T>& kern = kernels<T>().gemm;
     const index_t tile = rounded_up(index_t{kern.vectors} * kern.width, kChannelPadding);
     const double flop = 2.0 * double(rows) * double(inner) * double(cols);
-    const index_t most = kPanelBytes / (2 * rows * index_t{sizeof(T)});
-    const index_t width = std::max(kLeastTiles * tile, most / tile * tile);
+    const index_t l2 = has_small_l2(kern) ? kSmallL2 : kL2;
+    const index_t kept = l2 / 4 * 3 / (2 * rows * index_t{sizeof(T)});
+    const index_t width = std::max(kLeastColumns, kept / kTile * kTile);
     const int parts = threads_for((cols + tile - 1) / tile, flop, kFlopPerThread);
     const bool by_pace = goes_by_pace(parts, flop, cols / kChannelPadding);
-    return {cols,    std::min(width, rounded_up(cols, kChannelPadding)), parts, most / tile,
+    return {cols,    std::min(width, rounded_up(cols, kChannelPadding)), parts, kept,
             by_pace, by_pace ? pace_of(parts).shares() : Shares{}};
   }
 
@@ -144,13 +150,13 @@ bool in_turn_on_this_core() {
 }
 
 bool forward_in_turn(const Panels& panels) {
-  return panels.tiles < kFewTiles || in_turn_on_this_core();
+  return panels.kept < kFewForward || in_turn_on_this_core();
 }
 
 template <class T>
 bool backward_in_turn(const Panels& panels, index_t rows) {
   const bool by_rows = rows <= kFewRows || in_turn_on_this_core();
-  return panels.tiles <= kFewTiles || (by_rows && !keeps_columns<T>(panels));
+  return panels.kept < kFewBackward || (by_rows && !keeps_columns<T>(panels));
 }
 
 std::size_t in_lines(std::size_t bytes) {

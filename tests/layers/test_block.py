@@ -96,7 +96,15 @@ def test_bits_of_many_rows(target, rng, rows):
 
 
 @pytest.mark.parametrize(
-    ("rows", "inner", "outer"), [(256, 512, 512), (130, 1030, 200), (64, 96, 1100), (56, 300, 530)]
+    ("rows", "inner", "outer"),
+    [
+        (256, 512, 512),
+        (130, 1030, 200),
+        (64, 96, 1100),
+        (56, 300, 530),
+        (300, 40, 700),  # several panels of each thread, with any L2
+        (360, 40, 700),  # with an L2 of 512 KiB backward in turn, forward by panels
+    ],
 )
 def test_bits_of_wide_layers(target, rng, rows, inner, outer):
     # products of several blocks in k and in columns, and panels of several widths
