@@ -131,7 +131,7 @@ struct Plan {
     const index_t k = a.cols;
     lead = 0, wraps = false;
     by_rows = goes_by_rows(kern, c, k, options, grid);
-    by_updates = !by_rows && updates_pay(kern, b, c.rows);
+    by_updates = !by_rows && updates_pay(kern, b, c.rows, grid.cols > 1);
     turn_b = !by_rows && turns(kern, b, c);
     if (by_updates) {
       pack_b = PackB::never;

@@ -47,13 +47,29 @@ bool starts_on_lines(const GemmKernels<T>& kern, const Matrix<const T>& b) {
 // 1.5 and 0.92 to 1.35, 2048 x 2048 at 12 1.9 to 2.0, 512 x 512 0.84 to 1.13, doubles 0.86 to 1.3.  (The lower figures
 // are of a core that a neighbour shared, beside whom a window holds less.)  Rows that do not crowd: 640 x 384, 784 x
 // 256, 2048 x 320 and 1000 x 1000 at 8 rows 0.7 to 1.15.
+//
+// Threads that share out B's columns read parts of the same rows, and their updates lose the more the shorter those
+// parts are.  Two threads, likewise, medians and quiet minutes: 512 x 512 at 1, 2, 4 and 8 rows 1.2 and 1.5, 1.15 and
+// 1.4, 0.77 and 0.98, 0.75 and 0.9, 1024 x 512 at 4 and 8 0.87 and 1.28, 0.78 and 1.07, 4096 x 512 at 2 and 8 1.2 and
+// 1.4, 0.8; 1024 x 1024 at 2, 4 and 8 1.6 and 2.3, 0.95 and 1.5, 0.94 and 1.4, 2048 x 1024 at 4, 8 and 16 1.4 and 1.8,
+// 0.9 and 1.2, 0.65 and 0.9; 2048 x 2048 at 4, 8, 12 and 16 1.7 and 2.1, 1.0 and 1.3, 1.5 and 1.2, 1.1; doubles of 512
+// x 512 at 1 to 8 1.7, 1.7, 0.95, 0.85 and 1.02, 1024 x 1024 at 4 and 8 1.4, 0.7 and 0.9.
 template <class T>
-bool updates_pay(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows) {
-  constexpr index_t kL2 = 512 * 1024, kLarge = 8 * kL2, kLeastSteps = 32, size = sizeof(T);
+index_t most_rows_updated(const GemmKernels<T>& kern, const Matrix<const T>& b, bool shared) {
+  constexpr index_t kLarge = 4 << 20, kShort = 512, kLong = 1024, size = sizeof(T);
+  constexpr bool kFloats = size == sizeof(float);
+  if (shared && b.cols < kShort) return 2;
+  if (shared && b.cols < kLong) return kFloats ? 2 * kern.mr : kern.mr;
+  return kFloats && b.rows * b.cols * size >= kLarge ? kMostRowsUpdated : 2 * kern.mr;
+}
+
+// `shared`: B is a part of one, whose other columns are other threads'.
+template <class T>
+bool updates_pay(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows, bool shared) {
+  constexpr index_t kL2 = 512 * 1024, kLeastSteps = 32;
   if (!kern.updates || b.col_stride != 1 || !crowds_l1(b) || b.rows < kLeastSteps) return false;
-  const index_t bytes = b.rows * b.cols * size;
-  const bool large = bytes >= kLarge && size == sizeof(float);
-  return rows > 0 && bytes >= kL2 && rows <= (large ? kMostRowsUpdated : 2 * kern.mr);
+  return rows > 0 && rows <= most_rows_updated(kern, b, shared) &&
+         b.rows * b.cols * index_t{sizeof(T)} >= kL2;
 }
 
 // Tiles of four rows read B twice as often as those of eight: it pays sooner to pack it, the sooner the longer a panel

@@ -71,23 +71,37 @@ constexpr UpdatedProduct kUpdated[] = {
     {-2048, 1024 * kKiB, 8, true, true},   {2048, 512 * kKiB, 0, false, false},
 };
 
+// The same of one thread's half of B's columns.
+constexpr UpdatedProduct kUpdatedHalves[] = {
+    {2048, 1024 * kKiB, 2, true, true},   {2048, 1024 * kKiB, 3, false, false},
+    {2048, 510 * kKiB, 2, false, false},  {4096, 2048 * kKiB, 2, true, true},
+    {4096, 2048 * kKiB, 8, true, false},  {4096, 8192 * kKiB, 9, false, false},
+    {8192, 4096 * kKiB, 4, true, true},   {8192, 4096 * kKiB, 5, true, false},
+    {8192, 4096 * kKiB, 16, true, false}, {8192, 4096 * kKiB, 17, false, false},
+};
+
 template <class T>
-void check_updates(Report& report) {
+void check_updates(Report& report, const UpdatedProduct& p, int threads) {
   static T memory[64];  // of which nothing is read
   const GemmKernels<T>& kern = kernels<T>().gemm;
-  for (const UpdatedProduct& p : kUpdated) {
-    const index_t size = sizeof(T), cols = std::abs(p.apart) / size;
-    const index_t steps = p.bytes / std::abs(p.apart);
-    report.at("plan of " + std::to_string(p.rows) + " rows, B of " + std::to_string(p.bytes) +
-              " bytes, " + std::to_string(p.apart) + " apart");
-    const Matrix<const T> a{memory, p.rows, steps, steps, 1},
-        b{memory, steps, cols, p.apart / size, 1};
-    const Matrix<T> c{memory, p.rows, cols, cols, 1};
-    const Plan plan(kern, a, b, c, GemmOptions<T>{}, Grid{1, 1});
-    const bool may = kern.width * size == 32 && (size == sizeof(float) ? p.floats : p.doubles);
-    report.require(plan.by_updates == may, "by updates");
-    report.require(plan.bytes<T>() <= Plan::most_bytes(kern, a, c), "bytes");
-  }
+  const index_t size = sizeof(T), cols = std::abs(p.apart) / size / threads;
+  const index_t steps = p.bytes / (cols * size);
+  report.at("plan of " + std::to_string(p.rows) + " rows, B of " + std::to_string(p.bytes) +
+            " bytes, " + std::to_string(p.apart) + " apart, " + std::to_string(threads) +
+            " threads");
+  const Matrix<const T> a{memory, p.rows, steps, steps, 1},
+      b{memory, steps, cols, p.apart / size, 1};
+  const Matrix<T> c{memory, p.rows, cols, cols, 1};
+  const Plan plan(kern, a, b, c, GemmOptions<T>{}, Grid{1, threads});
+  const bool may = kern.width * size == 32 && (size == sizeof(float) ? p.floats : p.doubles);
+  report.require(plan.by_updates == may, "by updates");
+  report.require(plan.bytes<T>() <= Plan::most_bytes(kern, a, c), "bytes");
+}
+
+template <class T>
+void check_updates(Report& report) {
+  for (const UpdatedProduct& p : kUpdated) check_updates<T>(report, p, 1);
+  for (const UpdatedProduct& p : kUpdatedHalves) check_updates<T>(report, p, 2);
 }
 
 // Rows of C, beside a B of contiguous columns, that C.T is computed of instead; up to ten others turn B by groups, and
