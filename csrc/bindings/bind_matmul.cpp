@@ -1,5 +1,6 @@
-// fastbn.matmul(a, b, out=None): the case that nets make, two matrices of one dtype, at the least cost around the
-// kernel.  Every other call goes to a function of Python, which sees to the rest of numpy.matmul's semantics.
+// fastbn.matmul(a, b, out=None): the cases that nets make, two matrices of one dtype or a matrix and a vector, at the
+// least cost around the kernel.  Every other call goes to a function of Python, which sees to the rest of
+// numpy.matmul's semantics.
 //
 // At 8 x 10 x 128 the product takes some 280 ns (Zen 4), so this is written against CPython's own calling
 // convention: an argument costs a pointer, where a cast by pybind11 costs tens of nanoseconds, and what users
@@ -17,20 +18,23 @@ namespace {
 
 using ArrayProxy = py::detail::PyArray_Proxy;
 
+// A matrix, or a vector as one: a row on the left, a column on the right, as numpy.matmul has it.
 struct Operand {
   const ArrayProxy* array;
   int type;
+  py::ssize_t shape[2], strides[2];
 
-  py::ssize_t rows() const { return array->dimensions[0]; }
-  py::ssize_t cols() const { return array->dimensions[1]; }
+  py::ssize_t rows() const { return shape[0]; }
+  py::ssize_t cols() const { return shape[1]; }
+  bool is_vector() const { return array->nd == 1; }
 
   // Whether elements follow one another along one dimension, and no two lie in one place.
   bool has_contiguous_lines() const {
     const py::ssize_t size = type == kNumpyFloat32 ? sizeof(float) : sizeof(double);
     const auto lines = [&](int along, int across) {
-      const py::ssize_t length = array->dimensions[along];
-      return (length == 1 || array->strides[along] == size) &&
-             (array->dimensions[across] == 1 || array->strides[across] >= length * size);
+      const py::ssize_t length = shape[along];
+      return (length == 1 || strides[along] == size) &&
+             (shape[across] == 1 || strides[across] >= length * size);
     };
     return lines(1, 0) || lines(0, 1);
   }
@@ -38,32 +42,41 @@ struct Operand {
   template <class T>
   Matrix<T> view() const {
     constexpr auto size = static_cast<py::ssize_t>(sizeof(T));
-    return {reinterpret_cast<T*>(array->data), rows(), cols(), array->strides[0] / size,
-            array->strides[1] / size};
+    return {reinterpret_cast<T*>(array->data), rows(), cols(), strides[0] / size,
+            strides[1] / size};
   }
   // Lowest and one past the highest byte; not of an empty matrix.
   std::pair<const char*, const char*> bounds() const {
     const char *low = array->data, *high = array->data;
     for (int i = 0; i < 2; ++i) {
-      const py::ssize_t span = array->strides[i] * (array->dimensions[i] - 1);
+      const py::ssize_t span = strides[i] * (shape[i] - 1);
       (span < 0 ? low : high) += span;
     }
     return {low, high + (type == kNumpyFloat32 ? sizeof(float) : sizeof(double))};
   }
 };
 
-// Whether the object is exactly an ndarray, a matrix of native floats whose strides are whole
-// elements.
-bool as_operand(PyObject* object, Operand* operand) {
+// Where a vector's elements lie along: the columns of a row, or the rows of a column.
+enum class Vector { row, column };
+
+// Whether the object is exactly an ndarray, a matrix or a vector of native floats whose strides are whole elements.
+bool as_operand(PyObject* object, Vector vector, Operand* operand) {
   if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != ndarray_type().ptr()) return false;
   const ArrayProxy* a = py::detail::array_proxy(object);
-  if (a->nd != 2 || (a->flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0) return false;
+  if (a->nd < 1 || a->nd > 2 || (a->flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0) {
+    return false;
+  }
   const py::dtype dtype = py::reinterpret_borrow<py::dtype>(a->descr);
   const int type = dtype.num();
   if ((type != kNumpyFloat32 && type != kNumpyFloat64) || !is_native(dtype)) return false;
-  const py::ssize_t mask = (type == kNumpyFloat32 ? sizeof(float) : sizeof(double)) - 1;
-  if (((a->strides[0] | a->strides[1]) & mask) != 0) return false;
-  *operand = {a, type};
+  const py::ssize_t size = type == kNumpyFloat32 ? sizeof(float) : sizeof(double);
+  *operand = {a, type, {1, 1}, {size, size}};
+  // The dimension that a vector lacks has one place, and a stride as if it were the outer one.
+  const int first = a->nd == 1 && vector == Vector::row ? 1 : 0;
+  for (int i = 0; i < a->nd; ++i) {
+    if ((a->strides[i] & (size - 1)) != 0) return false;
+    operand->shape[first + i] = a->dimensions[i], operand->strides[first + i] = a->strides[i];
+  }
   return true;
 }
 
@@ -76,7 +89,7 @@ bool overlap(const Operand& a, const Operand& b) {
 // Whether `out` takes the product as it is: writable rows or columns beside all else.
 bool fits(const Operand& out, const Operand& a, const Operand& b) {
   return out.type == a.type && out.rows() == a.rows() && out.cols() == b.cols() &&
-         out.has_contiguous_lines() &&
+         out.is_vector() == (a.is_vector() || b.is_vector()) && out.has_contiguous_lines() &&
          (out.array->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) != 0 && !overlap(out, a) &&
          !overlap(out, b);
 }
@@ -116,19 +129,24 @@ PyObject* product(const Operand& a, const Operand& b, PyObject* out, const Opera
     multiply<T>(a, b, c.view<T>());
     return Py_NewRef(out);
   }
-  py::array_t<T> result({a.rows(), b.cols()});
+  py::array_t<T> result = a.is_vector()   ? py::array_t<T>(b.cols())
+                          : b.is_vector() ? py::array_t<T>(a.rows())
+                                          : py::array_t<T>({a.rows(), b.cols()});
   multiply<T>(a, b, {result.mutable_data(), a.rows(), b.cols(), b.cols(), 1});
   return result.release().ptr();
 }
 
-// The product of two plain matrices, NotImplemented where they are not, or null with an exception set.
+// The product of two plain matrices, or of one and a vector, NotImplemented where they are none, or null with an
+// exception set.  (That of two vectors is a scalar.)
 PyObject* plain_product(PyObject* left, PyObject* right, PyObject* out) {
   Operand a, b, c;
-  if (!as_operand(left, &a) || !as_operand(right, &b) || a.type != b.type || a.cols() != b.rows() ||
-      a.rows() == 0 || a.cols() == 0 || b.cols() == 0 ||
-      (out != Py_None && (!as_operand(out, &c) || !fits(c, a, b)))) {
+  if (!as_operand(left, Vector::row, &a) || !as_operand(right, Vector::column, &b) ||
+      (a.is_vector() && b.is_vector()) || a.type != b.type || a.cols() != b.rows() ||
+      a.rows() == 0 || a.cols() == 0 || b.cols() == 0) {
     return Py_NotImplemented;
   }
+  const Vector lies = a.is_vector() ? Vector::row : Vector::column;
+  if (out != Py_None && (!as_operand(out, lies, &c) || !fits(c, a, b))) return Py_NotImplemented;
   try {
     return a.type == kNumpyFloat32 ? product<float>(a, b, out, c) : product<double>(a, b, out, c);
   } catch (const std::bad_alloc&) {

@@ -36,8 +36,9 @@ bool starts_on_lines(const GemmKernels<T>& kern, const Matrix<const T>& b) {
   return b.row_stride % kern.width == 0 && past_boundary(kern, b) == 0;
 }
 
-// Whether a few rows of C go by rank-4 updates (gemm_updates.h): of a B that comes from beyond an L2 of 512 KiB and
-// whose rows crowd L1, so that no prefetcher follows a panel of it.
+// How many rows of C go by rank-4 updates (gemm_updates.h) of a B that comes from beyond an L2 of 512 KiB and whose
+// rows crowd L1, so that no prefetcher follows a panel of it.  `shared`: B is a part of one, whose other columns are
+// other threads'.
 //
 // One thread of Zen 3, beside tiles of four rows: 1024 x 1024 at 1, 2 and 8 rows 2.1 to 2.7, 1.4 to 1.9 and 1.1 to 1.5
 // times as fast, 2048 x 2048, 1024 x 2048 and 512 x 4096 at 2 and 8 1.7 to 2.7 and 1.2 to 1.8, 512 x 512 at 1, 2 and 8
@@ -63,13 +64,27 @@ index_t most_rows_updated(const GemmKernels<T>& kern, const Matrix<const T>& b, 
   return kFloats && b.rows * b.cols * size >= kLarge ? kMostRowsUpdated : 2 * kern.mr;
 }
 
-// `shared`: B is a part of one, whose other columns are other threads'.
+// One row of C takes each element of B once, and a panel down B's rows is the slowest way to them: a row goes by
+// updates wherever B's rows are contiguous, if there are so many columns, or no more steps.  One thread of Zen 3, beside
+// a tile of one row: 16 x 64 and 32 x 32 2.5 and 1.6 to 2.0 times as fast, 64 x 64, 128 x 128, 256 x 128, 512 x 256,
+// 784 x 256, 640 x 384, 100 x 1000 1.2 to 2.0, 2048 x 320, 1000 x 1000, 300 x 200 1.06 to 1.25; 784 x 48 0.85, 784 x
+// 30 0.8 to 1.05, 784 x 16 0.5, 128 x 17 0.9.  Doubles 1.05 to 2.9, but 784 x 100 0.8.  Parts of threads likewise, but
+// of more than 1 MiB: 2048 x 320 and 1000 x 1000 0.8.  Two rows gain where B crowds L1, too; else 0.7 to 1.6.
+template <class T>
+bool update_of_row_pays(const GemmKernels<T>& kern, const Matrix<const T>& b, bool shared) {
+  constexpr index_t kManyColumns = 64, kMostShared = 1 << 20;
+  if (b.cols < 2 * kern.width || (b.cols < kManyColumns && b.rows > b.cols)) return false;
+  return !shared || crowds_l1(b) || b.rows * b.cols * index_t{sizeof(T)} <= kMostShared;
+}
+
+// Whether the rows of C go by updates.
 template <class T>
 bool updates_pay(const GemmKernels<T>& kern, const Matrix<const T>& b, index_t rows, bool shared) {
-  constexpr index_t kL2 = 512 * 1024, kLeastSteps = 32;
-  if (!kern.updates || b.col_stride != 1 || !crowds_l1(b) || b.rows < kLeastSteps) return false;
-  return rows > 0 && rows <= most_rows_updated(kern, b, shared) &&
-         b.rows * b.cols * index_t{sizeof(T)} >= kL2;
+  constexpr index_t kL2 = 512 * 1024, kLeastOfUpdate = 4, kLeastSteps = 32;
+  if (!kern.updates || b.col_stride != 1 || b.rows < kLeastOfUpdate) return false;
+  if (rows == 1 && update_of_row_pays(kern, b, shared)) return true;
+  return crowds_l1(b) && b.rows >= kLeastSteps && rows > 0 &&
+         rows <= most_rows_updated(kern, b, shared) && b.rows * b.cols * index_t{sizeof(T)} >= kL2;
 }
 
 // Tiles of four rows read B twice as often as those of eight: it pays sooner to pack it, the sooner the longer a panel

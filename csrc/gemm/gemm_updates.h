@@ -74,18 +74,62 @@ FASTBN_INLINE void update_columns(const Update<T>& u, index_t j, Lanes last, T* 
   }
 }
 
+// The lines of the next rows of B at column j.
+template <class T, int P>
+FASTBN_INLINE void ask_for_next(const Update<T>& u, const T* next, index_t j) {
+  if (!next) return;
+  FASTBN_UNROLL
+  for (int p = 0; p < P; ++p) prefetch_to_l2(next + p * u.b_row + j);
+}
+
+// P steps of whole pairs of registers, `pairs` columns, of R rows, whose elements of A stay in registers: those of B
+// are operands of multiply-adds, and there is no loop over rows.
+template <class T, int R, int P, bool kBegins>
+FASTBN_INLINE void update_held_rows(const Update<T>& u, index_t pairs, const T* next) {
+  constexpr int V = kRegistersOfUpdate;
+  Vec<T> a[R][P];
+  FASTBN_UNROLL
+  for (int i = 0; i < R; ++i) {
+    FASTBN_UNROLL
+    for (int p = 0; p < P; ++p) a[i][p] = Vec<T>::broadcast(u.a[i * u.a_row + p]);
+  }
+  for (index_t j = 0; j < pairs; j += V * Vec<T>::kWidth) {
+    ask_for_next<T, P>(u, next, j);
+    Vec<T> sums[R][V];
+    if constexpr (kBegins) {
+      zero(sums);
+    } else {
+      load_rows(u.sums + j, u.sums_row, AllLanes<T>{}, sums);
+    }
+    FASTBN_UNROLL
+    for (int p = 0; p < P; ++p) {
+      Vec<T> row[V];
+      load_row<T, V>(u.b + p * u.b_row + j, AllLanes<T>{}, row);
+      FASTBN_UNROLL
+      for (int i = 0; i < R; ++i) {
+        FASTBN_UNROLL
+        for (int v = 0; v < V; ++v) sums[i][v] = fma(a[i][p], row[v], sums[i][v]);
+      }
+    }
+    store_rows(u.to + j, u.to_row, AllLanes<T>{}, sums);
+  }
+}
+
 // P steps of n columns; meanwhile the rows of B from `next` on, if any, are asked for.  Sums of the last columns, which
 // do not fill a pair of registers, are whole registers in memory, too, and stay there.
 template <class T, int P, bool kBegins>
 void update(const Update<T>& u, index_t n, const T* next) {
   constexpr index_t w = Vec<T>::kWidth, kPair = kRegistersOfUpdate * w;
   const index_t pairs = n - n % kPair;
-  for (index_t j = 0; j < pairs; j += kPair) {
-    if (next) {
-      FASTBN_UNROLL
-      for (int p = 0; p < P; ++p) prefetch_to_l2(next + p * u.b_row + j);
+  if (u.rows == 1) {
+    update_held_rows<T, 1, P, kBegins>(u, pairs, next);
+  } else if (u.rows == 2) {
+    update_held_rows<T, 2, P, kBegins>(u, pairs, next);
+  } else {
+    for (index_t j = 0; j < pairs; j += kPair) {
+      ask_for_next<T, P>(u, next, j);
+      update_columns<T, P, 2, kBegins>(u, j, AllLanes<T>{}, u.to, u.to_row);
     }
-    update_columns<T, P, 2, kBegins>(u, j, AllLanes<T>{}, u.to, u.to_row);
   }
   const int left = static_cast<int>(n - pairs);
   if (left > w) {

@@ -63,12 +63,26 @@ struct UpdatedProduct {
 
 constexpr index_t kKiB = 1024;
 constexpr UpdatedProduct kUpdated[] = {
-    {2048, 512 * kKiB, 1, true, true},     {2048, 512 * kKiB, 8, true, true},
-    {2048, 512 * kKiB, 9, false, false},   {2048, 510 * kKiB, 8, false, false},
-    {2112, 2048 * kKiB, 8, false, false},  {4096, 4096 * kKiB, 16, true, false},
-    {4096, 4096 * kKiB, 17, false, false}, {4096, 4092 * kKiB, 9, false, false},
-    {8192, 8192 * kKiB, 12, true, false},  {32768, 31 * 32 * kKiB, 4, false, false},
-    {-2048, 1024 * kKiB, 8, true, true},   {2048, 512 * kKiB, 0, false, false},
+    {2048, 512 * kKiB, 1, true, true},
+    {2048, 512 * kKiB, 8, true, true},
+    {2048, 512 * kKiB, 9, false, false},
+    {2048, 510 * kKiB, 8, false, false},
+    {2112, 2048 * kKiB, 8, false, false},
+    {4096, 4096 * kKiB, 16, true, false},
+    {4096, 4096 * kKiB, 17, false, false},
+    {4096, 4092 * kKiB, 9, false, false},
+    {8192, 8192 * kKiB, 12, true, false},
+    {32768, 31 * 32 * kKiB, 4, false, false},
+    {-2048, 1024 * kKiB, 8, true, true},
+    {2048, 512 * kKiB, 0, false, false},
+    // one row: a pair of registers, as many steps as columns or more, or fewer than an update
+    {2112, 2048 * kKiB, 1, true, true},
+    {64, kKiB, 1, true, false},
+    {64, 2 * kKiB, 1, false, false},
+    {512, 64 * kKiB, 1, true, true},
+    {256, 64 * kKiB, 1, true, false},
+    {1024, 4 * kKiB, 1, true, true},
+    {1024, 3 * kKiB, 1, false, false},
 };
 
 // The same of one thread's half of B's columns.
@@ -78,6 +92,7 @@ constexpr UpdatedProduct kUpdatedHalves[] = {
     {4096, 2048 * kKiB, 8, true, false},  {4096, 8192 * kKiB, 9, false, false},
     {8192, 4096 * kKiB, 4, true, true},   {8192, 4096 * kKiB, 5, true, false},
     {8192, 4096 * kKiB, 16, true, false}, {8192, 4096 * kKiB, 17, false, false},
+    {4224, 1024 * kKiB, 1, true, true},   {4224, 2048 * kKiB, 1, false, false},
 };
 
 template <class T>
