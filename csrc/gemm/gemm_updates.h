@@ -1,4 +1,4 @@
-// A few rows of C by rank-4 updates: four rows of B at a time, in the order in which B lies.
+// A few rows of C, or one, by rank-4 updates: four rows of B at a time, in the order in which B lies.
 //
 //            B, as the caller has it
 //            +---------------------------+
