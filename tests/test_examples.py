@@ -52,6 +52,13 @@ def test_speed_of_the_styles_is_a_table(tmp_path):
     assert len(rows) == 4
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_speed_of_vectors_is_a_table(tmp_path, dtype):
+    script = ROOT / "benchmarks" / "vector_ratios.py"
+    output = run(script, "--quick", "--dtype", dtype, folder=tmp_path)
+    assert re.findall(r"^\| (\d+ x \d+) \|", output, re.MULTILINE) == ["64 x 64", "128 x 128"]
+
+
 @pytest.mark.toolchain
 def test_cython_peer_runs(tmp_path):
     skip_without_cython()
