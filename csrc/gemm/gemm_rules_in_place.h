@@ -65,11 +65,11 @@ index_t most_rows_updated(const GemmKernels<T>& kern, const Matrix<const T>& b, 
 }
 
 // One row of C takes each element of B once, and a panel down B's rows is the slowest way to them: a row goes by
-// updates wherever B's rows are contiguous, if there are so many columns, or no more steps.  One thread of Zen 3, beside
-// a tile of one row: 16 x 64 and 32 x 32 2.5 and 1.6 to 2.0 times as fast, 64 x 64, 128 x 128, 256 x 128, 512 x 256,
-// 784 x 256, 640 x 384, 100 x 1000 1.2 to 2.0, 2048 x 320, 1000 x 1000, 300 x 200 1.06 to 1.25; 784 x 48 0.85, 784 x
-// 30 0.8 to 1.05, 784 x 16 0.5, 128 x 17 0.9.  Doubles 1.05 to 2.9, but 784 x 100 0.8.  Parts of threads likewise, but
-// of more than 1 MiB: 2048 x 320 and 1000 x 1000 0.8.  Two rows gain where B crowds L1, too; else 0.7 to 1.6.
+// updates wherever B's rows are contiguous, if it has so many columns, or no more steps than columns.  One thread of
+// Zen 3, beside a tile of one row: 16 x 64 and 32 x 32 2.5 and 1.6 to 2.0 times as fast, 64 x 64, 128 x 128, 256 x 128,
+// 512 x 256, 784 x 256, 640 x 384, 100 x 1000 1.2 to 2.0, 2048 x 320, 1000 x 1000, 300 x 200 1.06 to 1.25; 784 x 48
+// 0.85, 784 x 30 0.8 to 1.05, 784 x 16 0.5, 128 x 17 0.9.  Doubles 1.05 to 2.9, but 784 x 100 0.8.  Parts of threads
+// likewise, but of more than 1 MiB: 2048 x 320 and 1000 x 1000 0.8.  Two rows: 0.7 to 1.6.
 template <class T>
 bool update_of_row_pays(const GemmKernels<T>& kern, const Matrix<const T>& b, bool shared) {
   constexpr index_t kManyColumns = 64, kMostShared = 1 << 20;

@@ -51,8 +51,8 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     The GIL is released while a product of more than 250,000 floating-point operations runs, an
     element of the result counting for 16.
     """
-    # Two plain matrices, or one and a vector, do not come here; two vectors, stacks, empty operands, overlaps and others
-    # do.
+    # Two plain matrices, or one and a vector, do not come here; two vectors, stacks, empty
+    # operands, overlaps and others do.
     a, b = _without_dlpack(a), _without_dlpack(b)
     if not (_is_ours(a) and _is_ours(b) and a.dtype == b.dtype):
         return np.matmul(a, b, out=out)
