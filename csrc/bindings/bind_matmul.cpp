@@ -1,5 +1,5 @@
-// fastbn.matmul(a, b, out=None): the cases that nets make, two matrices of one dtype or a matrix and a vector, at the
-// least cost around the kernel.  Every other call goes to a function of Python, which sees to the rest of
+// fastbn.matmul(a, b, out=None): the cases that nets make, two matrices of one dtype, a matrix and a vector, or stacks,
+// at the least cost around the kernel.  Every other call goes to a function of Python, which sees to the rest of
 // numpy.matmul's semantics.
 //
 // At 8 x 10 x 128 the product takes some 280 ns (Zen 4), so this is written against CPython's own calling
@@ -10,13 +10,13 @@
 #include <string>
 
 #include "bindings/array_view.h"
+#include "bindings/matmul_arrays.h"
+#include "bindings/matmul_stacks.h"
 #include "bindings/tape.h"
 #include "fastbn/gemm.h"
 
 namespace fastbn::bindings {
 namespace {
-
-using ArrayProxy = py::detail::PyArray_Proxy;
 
 // A matrix, or a vector as one: a row on the left, a column on the right, as numpy.matmul has it.
 struct Operand {
@@ -59,22 +59,15 @@ struct Operand {
 // Where a vector's elements lie along: the columns of a row, or the rows of a column.
 enum class Vector { row, column };
 
-// Whether the object is exactly an ndarray, a matrix or a vector of native floats whose strides are whole elements.
+// Whether the object is a matrix or a vector that as_array() takes.
 bool as_operand(PyObject* object, Vector vector, Operand* operand) {
-  if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != ndarray_type().ptr()) return false;
-  const ArrayProxy* a = py::detail::array_proxy(object);
-  if (a->nd < 1 || a->nd > 2 || (a->flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0) {
-    return false;
-  }
-  const py::dtype dtype = py::reinterpret_borrow<py::dtype>(a->descr);
-  const int type = dtype.num();
-  if ((type != kNumpyFloat32 && type != kNumpyFloat64) || !is_native(dtype)) return false;
-  const py::ssize_t size = type == kNumpyFloat32 ? sizeof(float) : sizeof(double);
-  *operand = {a, type, {1, 1}, {size, size}};
+  int type;
+  const ArrayProxy* a = as_array(object, &type);
+  if (!a || a->nd < 1 || a->nd > 2) return false;
+  *operand = {a, type, {1, 1}, {size_of(type), size_of(type)}};
   // The dimension that a vector lacks has one place, and a stride as if it were the outer one.
   const int first = a->nd == 1 && vector == Vector::row ? 1 : 0;
   for (int i = 0; i < a->nd; ++i) {
-    if ((a->strides[i] & (size - 1)) != 0) return false;
     operand->shape[first + i] = a->dimensions[i], operand->strides[first + i] = a->strides[i];
   }
   return true;
@@ -93,24 +86,6 @@ bool fits(const Operand& out, const Operand& a, const Operand& b) {
          (out.array->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) != 0 && !overlap(out, a) &&
          !overlap(out, b);
 }
-
-// Lets other threads of Python run meanwhile, unless the product is small, some 2 us with AVX-512: giving the GIL back
-// and taking it again costs 30 ns.  An element of C counts as eight multiply-adds, as it is written.  What keeps the
-// GIL is computed by one thread, so that nobody who holds it waits for the pool (see flop_per_thread() in gemm.cpp).
-class GilReleasedFor {
- public:
-  GilReleasedFor(double m, double n, double k)
-      : state_(2 * m * n * (k + 8) > kMostFlop ? PyEval_SaveThread() : nullptr) {}
-  ~GilReleasedFor() {
-    if (state_) PyEval_RestoreThread(state_);
-  }
-  GilReleasedFor(const GilReleasedFor&) = delete;
-  GilReleasedFor& operator=(const GilReleasedFor&) = delete;
-
- private:
-  static constexpr double kMostFlop = 2.5e5;
-  PyThreadState* const state_;
-};
 
 template <class T>
 void multiply(const Operand& a, const Operand& b, Matrix<T> c) {
@@ -157,6 +132,31 @@ PyObject* plain_product(PyObject* left, PyObject* right, PyObject* out) {
   }
 }
 
+// ---- stacks of matrices ---------------------------------------------------------------------------
+
+template <class T>
+PyObject* product_of(const Stacks& s) {
+  py::array_t<T> result(s.shape_of_product());
+  multiply_stacks(s, result.mutable_data());
+  return result.release().ptr();
+}
+
+// The product of two stacks, or of one and a matrix, as plain_product() has it.
+PyObject* stacked_product(PyObject* left, PyObject* right, PyObject* out) {
+  Stacks s;
+  if (out != Py_None || !s.of(left, right)) return Py_NotImplemented;
+  try {
+    return s.type == kNumpyFloat32 ? product_of<float>(s) : product_of<double>(s);
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  } catch (py::error_already_set& error) {
+    error.restore();
+    return nullptr;
+  }
+}
+
+// ---- the call -------------------------------------------------------------------------------------
+
 // What every other call goes to, and the name of the one argument that may have one here: set when fastbn is
 // imported, kept as long as the process lives.  (As the builtin's `self` the function would be in the way of pickle.)
 PyObject *general = nullptr, *name_of_out = nullptr;
@@ -176,7 +176,8 @@ PyObject* out_of_call(PyObject* const* args, Py_ssize_t count, PyObject* names) 
 
 PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   if (PyObject* const out = out_of_call(args, count, names)) {
-    PyObject* const result = plain_product(args[0], args[1], out);
+    PyObject* result = plain_product(args[0], args[1], out);
+    if (result == Py_NotImplemented) result = stacked_product(args[0], args[1], out);
     if (result != Py_NotImplemented) return result;
   }
   return PyObject_Vectorcall(general, args, static_cast<size_t>(count), names);

@@ -13,6 +13,7 @@ import fastbn
 from fastbn import functional
 
 from .arrays_and_bounds import DTYPES, arrays, gamma, read_only
+from .matmul_checks import assert_same_product, outcome
 
 
 class Reflected:
@@ -58,27 +59,6 @@ MATMUL_OPERANDS = {
     "scalar": lambda r: (*arrays(r, (3, 4)), 2.0),
     "text": lambda r: (np.array([["a"]]), np.array([["b"]])),
 }
-
-
-def outcome(f, *args, **kwargs):
-    try:
-        return f(*args, **kwargs)
-    except (TypeError, ValueError) as error:
-        return type(error)
-
-
-def assert_same_product(actual, expected, a, b):
-    assert type(actual) is type(expected)
-    if not isinstance(expected, np.ndarray | np.generic):
-        assert actual == expected
-        return
-    assert actual.dtype == expected.dtype
-    assert actual.shape == expected.shape
-    if actual.dtype.kind not in "fc":
-        np.testing.assert_array_equal(actual, expected)
-        return
-    bound = 2 * gamma(np.shape(a)[-1] + 2, actual.dtype) * (np.abs(a) @ np.abs(b))
-    assert np.all(np.abs(np.asarray(actual) - np.asarray(expected)) <= np.asarray(bound))
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -174,90 +154,6 @@ def test_matmul_writes_any_stride_of_a_single_line(rng, stride):
         functional.matmul(a, b, out=np.lib.stride_tricks.as_strided(memory, shape, strides))
         np.testing.assert_array_equal(memory[:6], functional.matmul(a, b).reshape(-1))
         np.testing.assert_array_equal(memory[6:], 0)
-
-
-# -- a matrix and a vector -------------------------------------------------------------------------
-
-
-VECTORS = {
-    "contiguous": lambda v: v.copy(),
-    "every other": lambda v: np.repeat(v, 2)[::2],
-    "reversed": lambda v: v[::-1].copy()[::-1],
-    "repeated": lambda v: np.broadcast_to(v[:1], v.shape),
-    "unaligned": lambda v: np.frombuffer(b"\0" + v.tobytes(), v.dtype, v.size, 1),
-    "big-endian": lambda v: v.astype(v.dtype.newbyteorder(">")),
-    "of another type": lambda v: v.astype(np.float16),
-    "too long": lambda v: np.append(v, v[:1]),
-    "a subclass": lambda v: np.ma.masked_less(v, 0),
-}
-OUTS_OF_VECTORS = {
-    "contiguous": lambda n, d: np.full(n, np.nan, d),
-    "every other": lambda n, d: np.full(2 * n, 7, d)[::2],
-    "reversed": lambda n, d: np.full(n, 7, d)[::-1],
-    "one place": lambda n, d: np.lib.stride_tricks.as_strided(np.zeros(1, d), (n,), (0,)),
-    "a row": lambda n, d: np.zeros((1, n), d),
-    "a column": lambda n, d: np.zeros((n, 1), d),
-    "wider": lambda n, d: np.zeros(n, np.complex128),
-    "too short": lambda n, d: np.zeros(n - 1, d),
-    "read-only": lambda n, d: read_only((n,), d),
-    "big-endian": lambda n, d: np.zeros(n, np.dtype(d).newbyteorder(">")),
-    "none": lambda n, d: None,
-}
-
-
-def with_vector(rng, dtype, vector_first, vector=VECTORS["contiguous"], k=6, n=5):
-    """Return the operands of a product of a vector of k values and a matrix, and its length n."""
-    v, matrix = arrays(rng, k, (k, n), dtype=dtype)
-    return (vector(v), matrix, n) if vector_first else (matrix.T.copy(), vector(v), n)
-
-
-@pytest.mark.parametrize("vector_first", [True, False])
-@pytest.mark.parametrize("vector", VECTORS.values(), ids=VECTORS.keys())
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_matmul_of_a_vector_is_numpys(rng, dtype, vector, vector_first):
-    a, b, _ = with_vector(rng, dtype, vector_first, vector)
-    assert_same_product(outcome(functional.matmul, a, b), outcome(np.matmul, a, b), a, b)
-
-
-@pytest.mark.parametrize("vector_first", [True, False])
-@pytest.mark.parametrize("make", OUTS_OF_VECTORS.values(), ids=OUTS_OF_VECTORS.keys())
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_matmul_of_a_vector_into_out_is_numpys(rng, dtype, make, vector_first):
-    a, b, n = with_vector(rng, dtype, vector_first)
-    out, other = make(n, dtype), make(n, dtype)
-    actual, expected = outcome(functional.matmul, a, b, out), outcome(np.matmul, a, b, out=other)
-    if isinstance(expected, type):
-        assert actual is expected
-        return
-    assert out is None or actual is out
-    assert type(actual) is type(expected)
-    assert actual.shape == expected.shape
-    if make is not OUTS_OF_VECTORS["one place"]:  # which holds the last product written
-        assert_same_product(np.asarray(actual), np.asarray(expected), a, b)
-
-
-@pytest.mark.parametrize("vector_first", [True, False])
-@pytest.mark.parametrize("which", ["vector", "shifted", "matrix"])
-def test_matmul_of_a_vector_out_may_be_an_operand(rng, which, vector_first):
-    memory = rng.standard_normal(60)
-    v, matrix = memory[:6], memory[12:48].reshape(6, 6)
-    out = {"vector": v, "shifted": memory[2:8], "matrix": matrix[3]}[which]
-    operands = (v, matrix) if vector_first else (matrix, v)
-    expected = functional.matmul(*(x.copy() for x in operands))
-    assert functional.matmul(*operands, out=out) is out
-    np.testing.assert_array_equal(out, expected)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("k", "n"), [(1, 1), (1, 5), (5, 1), (3, 4), (40, 100), (130, 70)])
-def test_matmul_of_a_vector_has_the_bits_of_one_row(rng, dtype, k, n):
-    v, matrix = arrays(rng, k, (k, n), dtype=dtype)
-    row = functional.matmul(v[np.newaxis], matrix)
-    np.testing.assert_array_equal(functional.matmul(v, matrix), row[0])
-    np.testing.assert_array_equal(functional.matmul(matrix.T, v), row[0])
-    np.testing.assert_array_equal(functional.matmul(matrix.T.copy(), v), row[0])
-    rows = functional.matmul(np.stack([v, v, v]), matrix)
-    np.testing.assert_array_equal(rows, np.broadcast_to(row, rows.shape))
 
 
 # -- the call itself -------------------------------------------------------------------------------

@@ -45,16 +45,17 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     Notes
     -----
     A row of a product of fastbn's has the same bits whatever the other rows, the number of threads
-    and the strides.  NumPy promises nothing of the kind; its are, beside other dtypes, the stacks
-    whose matrices take fewer than 4,096 multiply-adds each.
+    and the strides.  NumPy promises nothing of the kind; its are, beside other dtypes, the product
+    of two vectors, which takes a sum in parts to be fast, and the stacks whose matrices take fewer
+    than 4,096 multiply-adds each.
 
     The GIL is released while a product of more than 250,000 floating-point operations runs, an
     element of the result counting for 16.
     """
-    # Two plain matrices, or one and a vector, do not come here; two vectors, stacks, empty
-    # operands, overlaps and others do.
+    # Two plain matrices, one and a vector, and stacks for which there is no `out` do not come here;
+    # two vectors, a vector and a stack, empty operands, overlaps and others do.
     a, b = _without_dlpack(a), _without_dlpack(b)
-    if not (_is_ours(a) and _is_ours(b) and a.dtype == b.dtype):
+    if not (_is_ours(a) and _is_ours(b) and a.dtype == b.dtype) or a.ndim == b.ndim == 1:
         return np.matmul(a, b, out=out)
     rows = a if a.ndim > 1 else a[np.newaxis, :]
     columns = b if b.ndim > 1 else b[:, np.newaxis]
