@@ -30,7 +30,7 @@ struct Operand {
 
   // Whether elements follow one another along one dimension, and no two lie in one place.
   bool has_contiguous_lines() const {
-    const py::ssize_t size = type == kNumpyFloat32 ? sizeof(float) : sizeof(double);
+    const py::ssize_t size = size_of(type);
     const auto lines = [&](int along, int across) {
       const py::ssize_t length = shape[along];
       return (length == 1 || strides[along] == size) &&
@@ -45,15 +45,6 @@ struct Operand {
     return {reinterpret_cast<T*>(array->data), rows(), cols(), strides[0] / size,
             strides[1] / size};
   }
-  // Lowest and one past the highest byte; not of an empty matrix.
-  std::pair<const char*, const char*> bounds() const {
-    const char *low = array->data, *high = array->data;
-    for (int i = 0; i < 2; ++i) {
-      const py::ssize_t span = strides[i] * (shape[i] - 1);
-      (span < 0 ? low : high) += span;
-    }
-    return {low, high + (type == kNumpyFloat32 ? sizeof(float) : sizeof(double))};
-  }
 };
 
 // Where a vector's elements lie along: the columns of a row, or the rows of a column.
@@ -65,7 +56,7 @@ bool as_operand(PyObject* object, Vector vector, Operand* operand) {
   const ArrayProxy* a = as_array(object, &type);
   if (!a || a->nd < 1 || a->nd > 2) return false;
   *operand = {a, type, {1, 1}, {size_of(type), size_of(type)}};
-  // The dimension that a vector lacks has one place, and a stride as if it were the outer one.
+  // The dimension that a vector lacks has one place, whose stride does not count.
   const int first = a->nd == 1 && vector == Vector::row ? 1 : 0;
   for (int i = 0; i < a->nd; ++i) {
     operand->shape[first + i] = a->dimensions[i], operand->strides[first + i] = a->strides[i];
@@ -73,18 +64,11 @@ bool as_operand(PyObject* object, Vector vector, Operand* operand) {
   return true;
 }
 
-bool overlap(const Operand& a, const Operand& b) {
-  const auto [a_low, a_high] = a.bounds();
-  const auto [b_low, b_high] = b.bounds();
-  return a_low < b_high && b_low < a_high;
-}
-
 // Whether `out` takes the product as it is: writable rows or columns beside all else.
 bool fits(const Operand& out, const Operand& a, const Operand& b) {
   return out.type == a.type && out.rows() == a.rows() && out.cols() == b.cols() &&
          out.is_vector() == (a.is_vector() || b.is_vector()) && out.has_contiguous_lines() &&
-         (out.array->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) != 0 && !overlap(out, a) &&
-         !overlap(out, b);
+         is_apart_and_writable(out.array, a.array, b.array, a.type);
 }
 
 template <class T>
@@ -135,7 +119,11 @@ PyObject* plain_product(PyObject* left, PyObject* right, PyObject* out) {
 // ---- stacks of matrices ---------------------------------------------------------------------------
 
 template <class T>
-PyObject* product_of(const Stacks& s) {
+PyObject* product_of(const Stacks& s, PyObject* out, const ArrayProxy* c) {
+  if (c) {
+    multiply_stacks(s, reinterpret_cast<T*>(c->data));
+    return Py_NewRef(out);
+  }
   py::array_t<T> result(s.shape_of_product());
   multiply_stacks(s, result.mutable_data());
   return result.release().ptr();
@@ -144,9 +132,12 @@ PyObject* product_of(const Stacks& s) {
 // The product of two stacks, or of one and a matrix, as plain_product() has it.
 PyObject* stacked_product(PyObject* left, PyObject* right, PyObject* out) {
   Stacks s;
-  if (out != Py_None || !s.of(left, right)) return Py_NotImplemented;
+  if (!s.of(left, right)) return Py_NotImplemented;
+  int type;
+  const ArrayProxy* const c = out != Py_None ? as_array(out, &type) : nullptr;
+  if (out != Py_None && !(c && type == s.type && s.fits(c))) return Py_NotImplemented;
   try {
-    return s.type == kNumpyFloat32 ? product_of<float>(s) : product_of<double>(s);
+    return s.type == kNumpyFloat32 ? product_of<float>(s, out, c) : product_of<double>(s, out, c);
   } catch (const std::bad_alloc&) {
     return PyErr_NoMemory();
   } catch (py::error_already_set& error) {

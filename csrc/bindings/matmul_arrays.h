@@ -1,6 +1,8 @@
 // What the two ways of matmul share: the arrays that they take, and when they let other threads of Python run.
 #pragma once
 
+#include <utility>
+
 #include "bindings/array_view.h"
 
 namespace fastbn::bindings {
@@ -24,6 +26,27 @@ const ArrayProxy* as_array(PyObject* object, int* type) {
     if ((a->strides[i] & (size_of(*type) - 1)) != 0) return nullptr;
   }
   return a;
+}
+
+// Lowest and one past the highest byte of an array of elements of `size` bytes, of which it has one at least.
+std::pair<const char*, const char*> bounds_of(const ArrayProxy* a, py::ssize_t size) {
+  const char *low = a->data, *high = a->data;
+  for (int i = 0; i < a->nd; ++i) {
+    const py::ssize_t span = a->strides[i] * (a->dimensions[i] - 1);
+    (span < 0 ? low : high) += span;
+  }
+  return {low, high + size};
+}
+
+// Whether `out` may be written while a and b are read, all three of one type.
+bool is_apart_and_writable(const ArrayProxy* out, const ArrayProxy* a, const ArrayProxy* b,
+                           int type) {
+  const auto [low, high] = bounds_of(out, size_of(type));
+  const auto apart = [&, from = low, to = high](const ArrayProxy* read) {
+    const auto [first, last] = bounds_of(read, size_of(type));
+    return last <= from || to <= first;
+  };
+  return (out->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) != 0 && apart(a) && apart(b);
 }
 
 // Lets other threads of Python run meanwhile, unless the product is small, some 2 us with AVX-512: giving the GIL back

@@ -44,6 +44,19 @@ struct Stacks {
     return places > 0;
   }
 
+  // Whether an array of this type takes the product as it is.
+  bool fits(const ArrayProxy* out) const {
+    if (out->nd != dimensions + 2 || out->dimensions[out->nd - 2] != m ||
+        out->dimensions[out->nd - 1] != n) {
+      return false;
+    }
+    for (int i = 0; i < dimensions; ++i) {
+      if (length(out, i) != shape[i]) return false;
+    }
+    return (out->flags & py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_) != 0 &&
+           is_apart_and_writable(out, a, b, type);
+  }
+
   static py::ssize_t length(const ArrayProxy* array, int i) {
     const int dimension = array->nd - 3 - i;
     return dimension < 0 ? 1 : array->dimensions[dimension];

@@ -140,6 +140,49 @@ def test_matmul_of_stacks_is_numpys(rng, dtype, shapes, strides):
         np.testing.assert_array_equal(actual[place], functional.matmul(a[place], b[place]))
 
 
+OUTS_OF_STACKS = {
+    "Fortran": lambda s, d: np.full(s[::-1], np.nan, d).T,
+    "amid others": lambda s, d: np.full((2 * s[0], s[1], 3 * s[2]), 7, d)[::2, :, ::3],
+    "reversed": lambda s, d: np.zeros(s, d)[::-1],
+    "wider": lambda s, d: np.zeros(s, np.complex128),
+    "narrower": lambda s, d: np.zeros(s, np.float16),
+    "a dimension more": lambda s, d: np.zeros((1, *s), d),
+    "a dimension less": lambda s, d: np.zeros(s[1:], d),
+    "another number of places": lambda s, d: np.zeros((s[0] + 1, *s[1:]), d),
+    "too few rows": lambda s, d: np.zeros((s[0], s[1] - 1, s[2]), d),
+    "too many columns": lambda s, d: np.zeros((*s[:2], s[2] + 1), d),
+    "read-only": read_only,
+    "one place": lambda s, d: np.lib.stride_tricks.as_strided(np.zeros(1, d), s, (0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("make", OUTS_OF_STACKS.values(), ids=OUTS_OF_STACKS.keys())
+@pytest.mark.parametrize("right", [(3, 20, 16), (20, 16)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_matmul_of_stacks_into_out_is_numpys(rng, dtype, right, make):
+    a, b = arrays(rng, (3, 16, 20), right, dtype=dtype)
+    out, other = make((3, 16, 16), dtype), make((3, 16, 16), dtype)
+    actual, expected = outcome(functional.matmul, a, b, out), outcome(np.matmul, a, b, out=other)
+    if isinstance(expected, type):
+        assert actual is expected
+        return
+    assert actual is out
+    if out.dtype == dtype and make is not OUTS_OF_STACKS["one place"]:
+        assert_same_product(actual, expected, a, b)
+
+
+@pytest.mark.parametrize("which", ["left", "shifted", "right", "behind"])
+def test_matmul_of_stacks_out_may_be_an_operand(rng, which):
+    memory = rng.standard_normal(4000)
+    left, right = memory[:768].reshape(3, 16, 16), memory[768:1536].reshape(3, 16, 16)
+    starts = {"left": 0, "shifted": 5, "right": 768, "behind": 1536}
+    start = starts[which]
+    out = memory[start : start + 768].reshape(3, 16, 16)
+    expected = functional.matmul(left.copy(), right.copy())
+    assert functional.matmul(left, right, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
 def test_matmul_of_stacks_that_memory_cannot_hold():
     value, many = np.ones(1, np.float32), 2**40
     left, right = (

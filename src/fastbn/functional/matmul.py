@@ -52,8 +52,8 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     The GIL is released while a product of more than 250,000 floating-point operations runs, an
     element of the result counting for 16.
     """
-    # Two plain matrices, one and a vector, and stacks for which there is no `out` do not come here;
-    # two vectors, a vector and a stack, empty operands, overlaps and others do.
+    # Two plain matrices, one and a vector, and stacks do not come here; two vectors, a vector and a
+    # stack, empty operands, overlaps and others do.
     a, b = _without_dlpack(a), _without_dlpack(b)
     if not (_is_ours(a) and _is_ours(b) and a.dtype == b.dtype) or a.ndim == b.ndim == 1:
         return np.matmul(a, b, out=out)
@@ -101,9 +101,7 @@ def _stack_shape(a: Array, b: Array) -> tuple[int, ...] | None:
 
 
 def _stack(a: Array, b: Array, shape: tuple[int, ...]) -> Array:
-    """Multiply two stacks of matrices."""
-    if b.ndim == 2 and a.flags.c_contiguous and a.size:  # one product of all rows
-        return _core.gemm(a.reshape(-1, a.shape[-1]), b).reshape(shape)
+    """Multiply two stacks of matrices, place by place."""
     product = np.empty(shape, a.dtype)
     a = np.broadcast_to(a, shape[:-2] + a.shape[-2:])
     b = np.broadcast_to(b, shape[:-2] + b.shape[-2:])
